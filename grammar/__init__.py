@@ -1,0 +1,1 @@
+"""The one grammar of the language: `hsl.lark`, read by `hsl.parser`."""

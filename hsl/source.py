@@ -1,0 +1,72 @@
+"""Script text and places in it. Everything that can be wrong in a script is reported with a Span."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """One script file: its display name (path relative to the script root) and its text.
+
+    The text is the file's bytes decoded as UTF-8 with surrogateescape, so that any byte survives into string literals.
+    """
+
+    name: str
+    text: str
+    line_starts: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.line_starts.append(0)
+        position = self.text.find("\n")
+        while position >= 0:
+            self.line_starts.append(position + 1)
+            position = self.text.find("\n", position + 1)
+
+    @classmethod
+    def from_bytes(cls, name: str, data: bytes) -> Source:
+        return cls(name, data.decode("utf-8", "surrogateescape"))
+
+    def line_column(self, offset: int) -> tuple[int, int]:
+        """The 1-based line and column (in characters) of an offset into the text."""
+        line = bisect_right(self.line_starts, offset)
+        return line, offset - self.line_starts[line - 1] + 1
+
+    def line_text(self, line: int) -> str:
+        start = self.line_starts[line - 1]
+        end = self.line_starts[line] - 1 if line < len(self.line_starts) else len(self.text)
+        return self.text[start:end].rstrip("\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A half-open range of characters of one source."""
+
+    source: Source
+    start: int
+    end: int
+
+    @property
+    def file(self) -> str:
+        return self.source.name
+
+    @property
+    def line(self) -> int:
+        return self.source.line_column(self.start)[0]
+
+    @property
+    def column(self) -> int:
+        return self.source.line_column(self.start)[1]
+
+    def excerpt(self) -> str:
+        """The source line with a caret line under the span's part of it."""
+        line, column = self.source.line_column(self.start)
+        text = self.source.line_text(line)
+        width = max(1, min(self.end - self.start, len(text) - column + 1))
+        lead = "".join("\t" if char == "\t" else " " for char in text[: column - 1])
+        shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return f"{shown}\n{lead}{'^' * width}"
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
