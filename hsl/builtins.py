@@ -1,0 +1,368 @@
+"""Builtin functions are declared once: a Python function with annotations and a docstring, under `@chapter.function`.
+
+From that one declaration come the arity and type checks with uniform messages, the defaults, `hsl builtins`, the REPL's
+help and completion, and the manual. Annotations and what scripts may pass:
+
+    bytes string · float number · int number, cut to an integer · bool boolean (or number) · Array array ·
+    Function function · Value anything · unions of these · `X | None = None` may be left out (or be none) ·
+    a subclass of Options: an options array · `*args: Value` variadic ·
+    a first parameter annotated `Run`: the running script (not seen by scripts)
+
+A function may be `async def`; it is then awaited through the bridge while the script stands still.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from hsl.errors import ScriptError
+from hsl.values import Array, Function, Object, Resource, Value, type_name
+
+if typing.TYPE_CHECKING:
+    from hsl.run import Run
+
+NAMES: Mapping[object, str] = {
+    bytes: "string",
+    float: "number",
+    int: "number",
+    bool: "boolean",
+    Array: "array",
+    Function: "function",
+    Object: "object",
+    Resource: "resource",
+    type(None): "none",
+}
+ANY = frozenset({"any"})
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One entry of an options array. `default` is a Python value; `unit` is seconds, bytes … or empty."""
+
+    name: str
+    types: frozenset[str]
+    wants_int: bool
+    default: Any
+    doc: str
+    unit: str = ""
+
+
+class option:  # noqa: N801  (reads as a keyword in the declarations)
+    """The right side of an option's declaration: `ttl: float = option(60.0, "How long …", unit="seconds")`."""
+
+    def __init__(self, default: Any, doc: str, *, unit: str = "", name: str = "") -> None:
+        self.default = default
+        self.doc = doc
+        self.unit = unit
+        self.name = name
+
+
+class Options:
+    """Base of declared options arrays. Each attribute is an `option(...)`; instances hold the given or default values.
+
+    A value of the wrong type is an error; an unknown name is ignored at run time and a warning of `hsl check`.
+    """
+
+    declared: typing.ClassVar[Mapping[str, Option]] = {}
+
+    def __init_subclass__(cls) -> None:
+        hints = get_type_hints(cls)
+        declared = dict(cls.declared)
+        for attribute, value in list(vars(cls).items()):
+            if isinstance(value, option):
+                names, wants_int = type_names(hints[attribute])
+                declared[attribute] = Option(
+                    value.name or attribute, names, wants_int, value.default, value.doc, value.unit
+                )
+                setattr(cls, attribute, value.default)
+        cls.declared = declared
+
+    def __init__(self, **values: Any) -> None:
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    @classmethod
+    def read(cls, function: str, array: Array | None) -> typing.Self:
+        """The options that an array gives; errors name function, option, wanted and got."""
+        result = cls()
+        if array is None:
+            return result
+        for attribute, declaration in cls.declared.items():
+            name = declaration.name.encode()
+            if array.has(name):
+                value = array.get(name)
+                if value is None and declaration.default is None:
+                    continue
+                where = f"option {declaration.name}"
+                setattr(result, attribute, convert(value, declaration.types, declaration.wants_int, function, where))
+        return result
+
+    @classmethod
+    def names(cls) -> list[str]:
+        return [item.name for item in cls.declared.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter as scripts see it."""
+
+    name: str
+    types: frozenset[str]
+    wants_int: bool
+    default: Any  # inspect.Parameter.empty: required
+    variadic: bool
+    options: type[Options] | None
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty and not self.variadic
+
+    @property
+    def wanted(self) -> str:
+        return wanted(self.types)
+
+
+@dataclass(eq=False)
+class Builtin:
+    """A declared function: how it is called, what it is called with, and its documentation.
+
+    Raises nothing by itself; `call` raises ScriptError for wrong arguments.
+    """
+
+    name: str
+    implementation: Callable[..., Any]
+    chapter: str
+    parameters: tuple[Parameter, ...]
+    result: str
+    doc: str
+    aliases: tuple[str, ...] = ()
+    stages: frozenset[str] | None = None  # None: everywhere
+    takes_run: bool = False
+    is_async: bool = False
+    halts: bool = False  # ends the script (a verdict)
+    constant: bool = False  # the result depends on the arguments alone: calls may be folded while loading
+    minimum: int = 0
+    maximum: int | None = 0
+
+    @property
+    def summary(self) -> str:
+        """The first line of the documentation."""
+        return self.doc.split("\n", 1)[0]
+
+    @property
+    def signature(self) -> str:
+        """The reference's notation: `strpos(string s, string find, [number offset]) -> number`."""
+        shown = []
+        for parameter in self.parameters:
+            text = f"{parameter.wanted} {parameter.name}"
+            if parameter.variadic:
+                text = f"...{parameter.name}"
+            elif not parameter.required:
+                text = f"[{text}]"
+            shown.append(text)
+        tail = f" -> {self.result}" if self.result != "none" else ""
+        return f"{self.name}({', '.join(shown)}){tail}"
+
+    def arity_error(self, count: int, name: str | None = None) -> str | None:
+        """What is wrong with a call of so many arguments, or None."""
+        name = name or self.name
+        if count < self.minimum:
+            least = "at least " if self.maximum != self.minimum else ""
+            return f"{name}() takes {least}{plural(self.minimum)}, got {count}"
+        if self.maximum is not None and count > self.maximum:
+            most = "at most " if self.maximum != self.minimum else ""
+            return f"{name}() takes {most}{plural(self.maximum)}, got {count}"
+        return None
+
+    def call(self, run: Run, arguments: list[Value], name: str | None = None) -> Value:
+        """Check the arguments, call, and await through the bridge if the function waits.
+
+        Raises ScriptError: wrong number or type of arguments, or what the function itself reports.
+        """
+        problem = self.arity_error(len(arguments), name)
+        if problem is not None:
+            raise ScriptError(problem)
+        values: list[Any] = [run] if self.takes_run else []
+        parameters = self.parameters
+        called = name or self.name
+        for index, value in enumerate(arguments):
+            parameter = parameters[index] if index < len(parameters) else parameters[-1]
+            where = f"parameter {index + 1} ({parameter.name})"
+            if value is None and parameter.default is None:
+                values.append(None if parameter.options is None else parameter.options())
+                continue
+            value = convert(value, parameter.types, parameter.wants_int, called, where)
+            if parameter.options is not None:
+                value = parameter.options.read(called, typing.cast(Array, value))
+            values.append(value)
+        for parameter in parameters[len(arguments) :]:
+            if parameter.options is not None:
+                values.append(parameter.options())
+            elif not parameter.variadic:
+                values.append(parameter.default)
+        result = self.implementation(*values)
+        if self.is_async:
+            result = run.wait(result)
+        return typing.cast(Value, result)
+
+
+class Chapter:
+    """A chapter of the reference: declares functions. `stages` limits all of them to these stages."""
+
+    def __init__(self, title: str, stages: Iterable[str] | None = None) -> None:
+        self.title = title
+        self.stages = None if stages is None else frozenset(stages)
+        self.functions: list[Builtin] = []
+
+    def function(
+        self,
+        name: str,
+        *,
+        aliases: Iterable[str] = (),
+        stages: Iterable[str] | None = None,
+        halts: bool = False,
+        constant: bool = False,
+    ) -> Callable[[F], F]:
+        """Declare the decorated Python function under its HSL name (today's) and the older names it also has."""
+
+        def declare(implementation: F) -> F:
+            limited = self.stages if stages is None else frozenset(stages)
+            self.functions.append(
+                build(name, implementation, self.title, tuple(aliases), limited, halts=halts, constant=constant)
+            )
+            return implementation
+
+        return declare
+
+
+def build(
+    name: str,
+    implementation: Callable[..., Any],
+    chapter: str,
+    aliases: tuple[str, ...],
+    stages: frozenset[str] | None,
+    *,
+    halts: bool,
+    constant: bool,
+) -> Builtin:
+    from hsl.run import Run  # the annotation's name; imported late because hsl.run needs this module
+
+    hints = get_type_hints(implementation, localns={"Run": Run})
+    signature = inspect.signature(implementation)
+    given = list(signature.parameters.values())
+    takes_run = bool(given) and hints.get(given[0].name) is Run
+    if takes_run:
+        given = given[1:]
+    parameters = tuple(read_parameter(item, hints[item.name]) for item in given)
+    variadic = any(item.variadic for item in parameters)
+    doc = inspect.getdoc(implementation)
+    if not doc:
+        raise TypeError(f"builtin {name} has no docstring")
+    result = hints.get("return", type(None))
+    return Builtin(
+        name=name,
+        implementation=implementation,
+        chapter=chapter,
+        parameters=parameters,
+        result="none" if result in (typing.NoReturn, type(None)) else wanted(type_names(result)[0]),
+        doc=doc,
+        aliases=aliases,
+        stages=stages,
+        takes_run=takes_run,
+        is_async=inspect.iscoroutinefunction(implementation),
+        halts=halts or result is typing.NoReturn,
+        constant=constant,
+        minimum=sum(1 for item in parameters if item.required),
+        maximum=None if variadic else len(parameters),
+    )
+
+
+def read_parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
+    options = next((item for item in (hint, *get_args(hint)) if is_options(item)), None)
+    variadic = parameter.kind is inspect.Parameter.VAR_POSITIONAL
+    default = parameter.default
+    if options is not None:
+        return Parameter(parameter.name, frozenset({"array"}), False, None, variadic, options)
+    names, wants_int = type_names(hint)
+    if default is None and names != ANY:
+        names = names - {"none"}
+    return Parameter(parameter.name, names, wants_int, default, variadic, None)
+
+
+def is_options(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Options)
+
+
+def type_names(hint: Any) -> tuple[frozenset[str], bool]:
+    """The HSL type names of an annotation, and whether numbers are wanted as Python integers."""
+    if hint == Value:
+        return ANY, False
+    origin = get_origin(hint)
+    parts = get_args(hint) if origin in (typing.Union, types.UnionType) else (hint,)
+    names = []
+    for part in parts:
+        if part not in NAMES:
+            raise TypeError(f"{part!r} is not a type of the language")
+        names.append(NAMES[part])
+    return frozenset(names), int in parts
+
+
+def wanted(names: frozenset[str]) -> str:
+    """`string or array`; none comes last."""
+    return " or ".join(sorted(names, key=lambda name: (name == "none", name)))
+
+
+def convert(value: Value, names: frozenset[str], wants_int: bool, function: str, where: str) -> Any:
+    """The value as the implementation wants it. Raises ScriptError naming function, parameter, wanted and got."""
+    got = type_name(value)
+    if got in names or names is ANY or "any" in names:
+        if wants_int and isinstance(value, float):
+            if value != value or value in (float("inf"), float("-inf")):
+                raise ScriptError(f"{function}(): {where}: wanted a finite number, got {value}")
+            return int(value)
+        return value
+    if got == "boolean" and "number" in names:
+        return int(value) if wants_int else float(typing.cast(bool, value))
+    if got == "number" and "boolean" in names:
+        return value != 0.0
+    raise ScriptError(f"{function}(): {where}: wanted {wanted(names)}, got {got}")
+
+
+def plural(count: int) -> str:
+    return f"{count} argument" if count == 1 else f"{count} arguments"
+
+
+class Registry:
+    """The functions that scripts of one kind can call, by name and alias."""
+
+    def __init__(self, chapters: Iterable[Chapter], stage: str | None = None) -> None:
+        self.functions: dict[str, Builtin] = {}
+        self.current: dict[str, str] = {}  # older name -> today's name
+        for chapter in chapters:
+            for builtin in chapter.functions:
+                if builtin.stages is None or stage in builtin.stages:
+                    self.add(builtin)
+
+    def add(self, builtin: Builtin) -> None:
+        for name in (builtin.name, *builtin.aliases):
+            if name in self.functions:
+                raise ValueError(f"builtin {name} is declared twice")
+            self.functions[name] = builtin
+        for alias in builtin.aliases:
+            self.current[alias] = builtin.name
+
+    def get(self, name: str) -> Builtin | None:
+        return self.functions.get(name)
+
+    def names(self) -> list[str]:
+        return list(self.functions)
+
+    def unique(self) -> list[Builtin]:
+        """Every function once, in order of declaration."""
+        return list(dict.fromkeys(self.functions.values()))

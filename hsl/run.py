@@ -1,0 +1,168 @@
+"""What one running script owns: budget, output, globals, call stack, the host behind its builtins."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from hsl import bridge
+from hsl.errors import BudgetError, Halt, ScriptError, StackEntry
+from hsl.shared import SharedStore
+from hsl.values import Value
+
+if TYPE_CHECKING:
+    from hsl.evaluator import Program
+    from hsl.source import Span
+
+T = TypeVar("T")
+SLICE = 4_000  # steps between two looks at the clock, and between two turns for other sessions
+
+# The evaluator recurses as deep as a script's expressions and calls nest; both are capped (parser.MAX_DEPTH,
+# Budget.call_depth), well below this.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The most that one execution may use. Over it the script ends with a BudgetError."""
+
+    steps: int = 20_000_000  # loop turns and function calls
+    seconds: float = 30.0  # wall time, waits included
+    call_depth: int = 100  # nested function calls
+    output: int = 16 * 1024 * 1024  # bytes written by echo
+
+
+class Unset:
+    """What a variable's slot holds before anything is assigned to it."""
+
+
+UNSET = Unset()
+
+
+class Run:
+    """One execution of a program.
+
+    `host` is what the builtins of the mail runtime act on (a stage's context); the language only passes it along.
+    `output` takes the bytes of each echo, newline included. `shared` holds cache and barriers of the process.
+    """
+
+    __slots__ = (
+        "budget",
+        "calls",
+        "deadline",
+        "fuel",
+        "globals",
+        "host",
+        "message_id",
+        "output",
+        "program",
+        "shared",
+        "started",
+        "statics",
+        "steps",
+        "written",
+    )
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        host: object = None,
+        variables: Callable[[str], Value] | None = None,
+        output: Callable[[bytes], None] | None = None,
+        budget: Budget | None = None,
+        shared: SharedStore | None = None,
+        message_id: str = "",
+    ) -> None:
+        self.program = program
+        self.host = host
+        self.output = output or write_stdout
+        self.budget = budget or Budget()
+        self.shared = shared or SharedStore()
+        self.message_id = message_id
+        self.globals: list[Value | Unset] = [UNSET] * program.global_count
+        if variables is not None:
+            for name, slot in program.stage_variables.items():
+                self.globals[slot] = variables(name)
+        self.calls: list[object] = []  # the declarations now executing, outermost first
+        self.statics: dict[object, Value] = {}
+        self.started = time.monotonic()
+        self.deadline = self.started + self.budget.seconds
+        self.steps = 0
+        self.fuel = SLICE
+        self.written = 0
+
+    def execute(self) -> None:
+        """Run the program to its end. Raises ScriptError, BudgetError, or the Halt that ended it."""
+        try:
+            self.program.execute(self)
+        except RecursionError:
+            raise BudgetError("the script nests too deeply") from None
+        finally:
+            self.shared.release_all(self)
+
+    async def execute_async(self) -> None:
+        """The same on an event loop: builtins may wait, and other tasks get their turns."""
+        await bridge.run_script(self.execute)
+
+    def tick(self) -> None:
+        """Called when a slice of steps is used up: checks the budget, then lets others run."""
+        self.steps += SLICE
+        self.fuel = SLICE
+        if self.steps > self.budget.steps:
+            raise BudgetError(f"the script exceeded its budget of {self.budget.steps} steps")
+        self.check_time()
+        if bridge.bridged():
+            bridge.wait(bridge.pause())
+            self.check_time()
+
+    def check_time(self) -> None:
+        if time.monotonic() > self.deadline:
+            raise BudgetError(f"the script exceeded its budget of {self.budget.seconds:g} seconds")
+
+    def remaining(self) -> float:
+        """Seconds of wall time that the script may still use."""
+        return self.deadline - time.monotonic()
+
+    def wait(self, awaitable: Awaitable[T]) -> T:
+        """Await for a builtin. Raises ScriptError where scripts run without a host that can wait."""
+        try:
+            result = bridge.wait(awaitable)
+        except bridge.NoBridgeError as error:
+            raise ScriptError(str(error)) from None
+        self.check_time()
+        return result
+
+    def echo(self, text: bytes) -> None:
+        self.written += len(text) + 1
+        if self.written > self.budget.output:
+            raise BudgetError(f"the script exceeded its budget of {self.budget.output} bytes of output")
+        self.output(text + b"\n")
+
+    def variable(self, name: str) -> Value:
+        """A global of the script by name, None if it is not set (or not used by the script)."""
+        slot = self.program.global_names.get(name)
+        value = UNSET if slot is None else self.globals[slot]
+        return None if isinstance(value, Unset) else self.program.frozen(value)
+
+    def set_variable(self, name: str, value: Value) -> None:
+        """Set a stage variable, read-only ones included (SetSender updates $sender)."""
+        slot = self.program.global_names.get(name)
+        if slot is not None:
+            self.globals[slot] = value
+
+    def trace(self, error: ScriptError, function: str, span: Span | None) -> None:
+        """Note on its way out that an error passed a call."""
+        if len(error.stack) < 50:
+            error.stack.append(StackEntry(function, span))
+
+
+def write_stdout(text: bytes) -> None:
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
+
+
+__all__ = ["UNSET", "Budget", "Halt", "Run", "Unset"]

@@ -1,0 +1,148 @@
+"""Memory that the scripts of one process share: the `cache` statement's buckets, barriers and their variables.
+
+One re-entrant lock guards a barrier's name; it is released on return, throw, verdict and cancellation. All scripts of a
+process run on one event loop, so the lock is a queue of waiting runs, not a thread's lock.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from hsl.errors import ScriptError
+from hsl.values import Value
+
+if TYPE_CHECKING:
+    from hsl.run import Run
+
+CacheKey = tuple[Value, ...]
+
+
+class Turn(Awaitable[None], Protocol):
+    """A future of the host's event loop: awaited by one run, resolved by another."""
+
+    def set_result(self, result: None, /) -> None: ...
+
+    def done(self) -> bool: ...
+
+
+@dataclass(slots=True)
+class CacheEntry:
+    value: Value
+    expires: float
+
+
+@dataclass(slots=True)
+class Bucket:
+    """The cached results of one function in one namespace, least recently used first."""
+
+    entries: OrderedDict[CacheKey, CacheEntry] = field(default_factory=OrderedDict)
+    hits: int = 0
+    misses: int = 0
+
+
+@dataclass(slots=True)
+class Barrier:
+    """A named mutex: who holds it (and how often), and who waits."""
+
+    owner: Run | None = None
+    depth: int = 0
+    waiting: list[tuple[Run, Turn]] = field(default_factory=list)
+
+
+class SharedStore:
+    """Caches, barriers and shared variables of one process.
+
+    `clock` gives monotonic seconds; `turns` makes a future of the host's event loop. Without one scripts run one after
+    the other, and nothing ever waits.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, turns: Callable[[], Turn] | None = None) -> None:
+        self.clock = clock
+        self.turns = turns
+        self.buckets: dict[tuple[str, str], Bucket] = {}
+        self.barriers: dict[bytes, Barrier] = {}
+        self.variables: dict[bytes, Value] = {}
+
+    def lookup(self, bucket: Bucket, key: CacheKey) -> CacheEntry | None:
+        """A live entry, now the most recently used; None counts as a miss."""
+        entry = bucket.entries.get(key)
+        if entry is not None and entry.expires > self.clock():
+            bucket.entries.move_to_end(key)
+            bucket.hits += 1
+            return entry
+        bucket.misses += 1
+        return None
+
+    def store(self, bucket: Bucket, key: CacheKey, value: Value, ttl: float, size: int, lru: bool) -> None:
+        """Keep a result for `ttl` seconds; a full bucket drops its oldest entry, or refuses the new one without lru."""
+        if ttl <= 0 or size <= 0:
+            return
+        entries = bucket.entries
+        entries.pop(key, None)
+        while len(entries) >= size:
+            if not lru:
+                now = self.clock()
+                for old in [item for item, entry in entries.items() if entry.expires <= now]:
+                    del entries[old]
+                if len(entries) >= size:
+                    return
+            else:
+                entries.popitem(last=False)
+        entries[key] = CacheEntry(value, self.clock() + ttl)
+
+    def bucket(self, namespace: str, function: str) -> Bucket:
+        return self.buckets.setdefault((namespace, function), Bucket())
+
+    def forget_message(self, message_id: str) -> None:
+        """Drop the per-message caches of a message that is gone."""
+        for name in [item for item in self.buckets if item[0].startswith(f"$messageid:{message_id}:")]:
+            del self.buckets[name]
+
+    def acquire(self, name: bytes, run: Run) -> None:
+        """Enter a barrier, standing still until it is free."""
+        barrier = self.barriers.setdefault(name, Barrier())
+        if barrier.owner is run:
+            barrier.depth += 1
+            return
+        if barrier.owner is not None:
+            if self.turns is None:
+                raise ScriptError("barrier is held, and nothing here can wait for it")
+            place = (run, self.turns())
+            barrier.waiting.append(place)
+            try:
+                run.wait(place[1])
+            finally:
+                if place in barrier.waiting:
+                    barrier.waiting.remove(place)
+            return  # hand_on made the run its owner
+        barrier.owner = run
+        barrier.depth = 1
+
+    def release(self, name: bytes, run: Run) -> None:
+        barrier = self.barriers.get(name)
+        if barrier is None or barrier.owner is not run:
+            return
+        barrier.depth -= 1
+        if barrier.depth == 0:
+            self.hand_on(name, barrier)
+
+    def hand_on(self, name: bytes, barrier: Barrier) -> None:
+        """Give the barrier to one of the waiting, in random order as the reference has it."""
+        if barrier.waiting:
+            barrier.owner, turn = barrier.waiting.pop(random.randrange(len(barrier.waiting)))
+            barrier.depth = 1
+            if not turn.done():
+                turn.set_result(None)
+        else:
+            del self.barriers[name]
+
+    def release_all(self, run: Run) -> None:
+        """Called when a run ends in whatever way."""
+        for name, barrier in list(self.barriers.items()):
+            if barrier.owner is run:
+                self.hand_on(name, barrier)

@@ -1,0 +1,435 @@
+"""The values of the language, and what they are when seen as another type.
+
+none is None, boolean is bool, number is float, string is bytes; Array, Function, Object and Resource are the classes
+below. The reference's tables (equality, truthiness, key casts: chapters "operators" and "literals") are code here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from typing import TypeAlias
+
+from hsl.errors import ScriptError
+
+MAX_ARRAY_DEPTH = 1_000
+MAX_STRING = 64 * 1024 * 1024  # bytes of one string
+MAX_ITEMS = 4_000_000  # items of one array
+
+INTEGER_KEY = re.compile(rb"(?:0|-?[1-9][0-9]{0,15})\Z")
+DECIMAL = re.compile(rb"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*\Z")
+HEXADECIMAL = re.compile(rb"\s*([+-]?)0[xX]([0-9a-fA-F]{1,256})\s*\Z")
+EXACT = float(2**53)
+
+
+class Function:
+    """A callable value. `call` takes the run, the arguments and gives the result; subclasses live in the evaluator."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def call(self, run: object, arguments: list[Value]) -> Value:
+        raise ScriptError(f"{self.name} cannot be called")
+
+
+class Object:
+    """An instance of a class, held by reference."""
+
+    __slots__ = ("class_name",)
+
+    def __init__(self, class_name: str) -> None:
+        self.class_name = class_name
+
+
+class Resource:
+    """A handle of the host (a certificate, a key) that scripts pass around but cannot look into."""
+
+    __slots__ = ("kind",)
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+
+class Array:
+    """An ordered map with value semantics by copy-on-write.
+
+    `items` holds the values while the keys are 0..n-1 (reads and appends are O(1)); otherwise `map` holds key to value.
+    `shared` is set when the array is stored a second time; whoever wants to change a shared or borrowed array changes
+    an `own()` copy instead. `borrows` counts the loops that walk the array right now.
+    """
+
+    __slots__ = ("borrows", "depth", "items", "map", "next_index", "shared")
+
+    def __init__(self, items: list[Value] | None = None) -> None:
+        self.items: list[Value] | None = [] if items is None else items
+        self.map: dict[Value, Value] | None = None
+        self.next_index = 0.0
+        self.shared = False
+        self.borrows = 0
+        self.depth = 1
+        if items:
+            for value in items:
+                if type(value) is Array:
+                    self.deepen(value)
+
+    @classmethod
+    def of(cls, values: Iterable[Value]) -> Array:
+        return cls(list(values))
+
+    @classmethod
+    def from_pairs(cls, pairs: Iterable[tuple[Value, Value]]) -> Array:
+        array = cls()
+        for key, value in pairs:
+            array.set(key, value)
+        return array
+
+    def __len__(self) -> int:
+        return len(self.items) if self.items is not None else len(self.map or ())
+
+    def get(self, key: Value) -> Value:
+        """The value at a key (cast by the reference's rules), or None."""
+        key = array_key(key)
+        items = self.items
+        if items is not None:
+            if type(key) is float and 0 <= key < len(items):
+                return items[int(key)]
+            return None
+        assert self.map is not None
+        return self.map.get(key)
+
+    def has(self, key: Value) -> bool:
+        key = array_key(key)
+        if self.items is not None:
+            return type(key) is float and 0 <= key < len(self.items)
+        assert self.map is not None
+        return key in self.map
+
+    def set(self, key: Value, value: Value) -> None:
+        """Store in place: the caller owns this array."""
+        key = array_key(key)
+        if type(value) is Array:
+            self.deepen(value)
+        items = self.items
+        if items is not None:
+            if type(key) is float:
+                size = len(items)
+                if 0 <= key < size:
+                    items[int(key)] = value
+                    return
+                if key == size:
+                    self.append(value)
+                    return
+            self.to_map()
+        assert self.map is not None
+        if len(self.map) >= MAX_ITEMS:
+            raise ScriptError(f"array exceeds {MAX_ITEMS} items")
+        if type(key) is Array:
+            key.shared = True
+        self.map[key] = value
+        if type(key) is float and key >= self.next_index and key < EXACT:
+            self.next_index = key + 1.0
+
+    def append(self, value: Value) -> None:
+        """Store at the next index, in place: the caller owns this array."""
+        if type(value) is Array:
+            self.deepen(value)
+        if self.items is not None:
+            if len(self.items) >= MAX_ITEMS:
+                raise ScriptError(f"array exceeds {MAX_ITEMS} items")
+            self.items.append(value)
+        else:
+            self.set(self.next_index, value)
+
+    def remove(self, key: Value) -> bool:
+        """Remove a key in place; the others keep theirs. True if it was there."""
+        key = array_key(key)
+        if not self.has(key):
+            return False
+        if self.items is not None:
+            self.to_map()  # the next index does not fall back, as in PHP
+        assert self.map is not None
+        del self.map[key]
+        return True
+
+    def to_map(self) -> None:
+        items = self.items or []
+        self.map = {float(index): value for index, value in enumerate(items)}
+        self.next_index = float(len(items))
+        self.items = None
+
+    def keys(self) -> list[Value]:
+        if self.items is not None:
+            return [float(index) for index in range(len(self.items))]
+        return list(self.map or ())
+
+    def values(self) -> list[Value]:
+        """The values in order. The list may be the array's own: do not change it."""
+        if self.items is not None:
+            return self.items
+        return list((self.map or {}).values())
+
+    def pairs(self) -> Iterator[tuple[Value, Value]]:
+        if self.items is not None:
+            for index, value in enumerate(self.items):
+                yield float(index), value
+        else:
+            yield from (self.map or {}).items()
+
+    def own(self) -> Array:
+        """This array if nobody else holds it, else a copy that the caller may change."""
+        return self.copy() if self.shared or self.borrows else self
+
+    def copy(self) -> Array:
+        """A shallow copy; nested arrays become shared."""
+        for value in self.values():
+            if type(value) is Array:
+                value.shared = True
+        array = Array()
+        array.depth = self.depth
+        array.next_index = self.next_index
+        if self.items is not None:
+            array.items = list(self.items)
+        else:
+            array.items = None
+            array.map = dict(self.map or {})
+        return array
+
+    def deepen(self, child: Array) -> None:
+        if child.depth >= self.depth:
+            if child.depth >= MAX_ARRAY_DEPTH:
+                raise ScriptError(f"array is nested more than {MAX_ARRAY_DEPTH} deep")
+            self.depth = child.depth + 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Array) and arrays_equal(self, other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.values())) ^ len(self)
+
+    def __repr__(self) -> str:
+        return f"Array({to_text(self)!r})"
+
+
+Value: TypeAlias = None | bool | float | bytes | Array | Function | Object | Resource
+
+
+def share(value: Value) -> Value:
+    """To be called on a value that comes out of a variable and is stored once more."""
+    if type(value) is Array:
+        value.shared = True
+    return value
+
+
+def array_key(key: Value) -> Value:
+    """A key after the reference's casts ("operators", subscript): booleans and integer strings become numbers,
+    fractions are cut off; numbers never wrap."""
+    kind = type(key)
+    if kind is float:
+        assert isinstance(key, float)
+        if key.is_integer():
+            return key + 0.0
+        if math.isfinite(key):
+            return float(math.trunc(key)) + 0.0
+        return math.nan if key != key else key
+    if kind is bytes:
+        assert isinstance(key, bytes)
+        if len(key) <= 17 and INTEGER_KEY.match(key):
+            number = float(key)
+            return number if abs(number) <= EXACT - 1 else key
+        return key
+    if kind is bool:
+        return 1.0 if key else 0.0
+    return key
+
+
+def type_name(value: Value) -> str:
+    """The reference's word for a value's type, as error messages say it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, float):
+        return "number"
+    if isinstance(value, bytes):
+        return "string"
+    if isinstance(value, Array):
+        return "array"
+    if isinstance(value, Function):
+        return "function"
+    return "object" if isinstance(value, Object) else "resource"
+
+
+def truthy(value: Value) -> bool:
+    """Truthiness by the reference's table: only 0, "", [], false and none are false ("0" is true)."""
+    if value is True or value is False:
+        return value
+    if value is None:
+        return False
+    if isinstance(value, float):
+        return value != 0.0
+    if isinstance(value, bytes | Array):
+        return len(value) > 0
+    return True
+
+
+def to_number(value: Value) -> float:
+    """number(): decimal and hexadecimal strings, booleans as 1 and 0, everything else 0."""
+    if isinstance(value, float):
+        return value
+    if isinstance(value, bool):
+        return 1.0 if value else 0.0
+    if isinstance(value, bytes):
+        match = DECIMAL.match(value)
+        if match:
+            return float(match[1])
+        match = HEXADECIMAL.match(value)
+        if match:
+            magnitude = int(match[2], 16)
+            number = float(magnitude) if magnitude < 1 << 1023 else math.inf
+            return -number if match[1] == b"-" else number
+    return 0.0
+
+
+def number_text(number: float) -> str:
+    """A number as scripts see it: 1.0 is `1`, no -0, no exponent from 1e-6 up to 1e21."""
+    if number.is_integer() and -EXACT <= number <= EXACT:
+        return str(int(number))
+    if number != number:
+        return "nan"
+    if math.isinf(number):
+        return "inf" if number > 0 else "-inf"
+    text = repr(number)
+    if "e" not in text:
+        return text
+    if 1e-6 <= abs(number) < 1e21:
+        return format(Decimal(text), "f").removesuffix(".0")
+    mantissa, exponent = text.split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent):+d}"
+
+
+def to_string(value: Value) -> bytes:
+    """string(): what `echo` writes and `.` joins, except that `.` takes none as empty."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, float):
+        return number_text(value).encode()
+    if value is None:
+        return b"none"
+    if isinstance(value, bool):
+        return b"true" if value else b"false"
+    if isinstance(value, Array):
+        parts: list[bytes] = []
+        write_array(value, parts)
+        return b"".join(parts)
+    if isinstance(value, Function):
+        return b"function " + value.name.encode()
+    return (value.class_name if isinstance(value, Object) else value.kind).encode()
+
+
+def to_text(value: Value) -> str:
+    """The string form of a value for people: logs, tables, the REPL."""
+    return to_string(value).decode("utf-8", "replace")
+
+
+def literal(value: Value) -> bytes:
+    """A value as it would be written in a script: strings quoted, arrays in brackets."""
+    if isinstance(value, bytes):
+        escaped = value.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+        return b'"' + escaped + b'"'
+    return to_string(value)
+
+
+def write_array(array: Array, parts: list[bytes]) -> None:
+    parts.append(b"[")
+    first = True
+    for key, value in array.pairs():
+        if not first:
+            parts.append(b",")
+        first = False
+        parts.append(literal(key))
+        parts.append(b"=>")
+        if type(value) is Array:
+            write_array(value, parts)
+        else:
+            parts.append(literal(value))
+    parts.append(b"]")
+
+
+def concatenation_text(value: Value) -> bytes:
+    """A value as an operand of `.` or inside a string: none is empty."""
+    if isinstance(value, bytes):
+        return value
+    return b"" if value is None else to_string(value)
+
+
+def strict_equal(left: Value, right: Value) -> bool:
+    """=== : the same type and the same value; objects and functions by identity."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, Array) and isinstance(right, Array):
+        return arrays_equal(left, right)
+    if isinstance(left, float | bytes):
+        return type(left) is type(right) and left == right
+    return left is right
+
+
+def arrays_equal(left: Array, right: Array) -> bool:
+    """Two arrays are equal with equal keys and strictly equal values in the same order."""
+    if left is right:
+        return True
+    if len(left) != len(right):
+        return False
+    for (left_key, left_value), (right_key, right_value) in zip(left.pairs(), right.pairs(), strict=True):
+        if not strict_equal(left_key, right_key) or not strict_equal(left_value, right_value):
+            return False
+    return True
+
+
+def loose_equal(left: Value, right: Value) -> bool:
+    """== by the reference's loose equality table ("operators")."""
+    if isinstance(left, bytes) and isinstance(right, bytes):
+        return left == right
+    if left is None or right is None:
+        return left is right
+    if isinstance(left, bool):
+        return to_number(left) == right if isinstance(right, float) else left is truthy(right)
+    if isinstance(right, bool):
+        return left == to_number(right) if isinstance(left, float) else truthy(left) is right
+    if isinstance(left, float):
+        return left == number_beside_number(right)
+    if isinstance(right, float):
+        return right == number_beside_number(left)
+    return strict_equal(left, right)
+
+
+def number_beside_number(value: Value) -> float:
+    """A value compared with a number: strings by number(), arrays, functions, objects as their truth."""
+    if isinstance(value, float):
+        return value
+    if isinstance(value, bytes):
+        return to_number(value)
+    return 1.0 if truthy(value) else 0.0
+
+
+def less(left: Value, right: Value) -> bool:
+    """< : two strings bytewise, everything else as numbers; never an error."""
+    if isinstance(left, bytes) and isinstance(right, bytes):
+        return left < right
+    return to_number(left) < to_number(right)
+
+
+def less_equal(left: Value, right: Value) -> bool:
+    if isinstance(left, bytes) and isinstance(right, bytes):
+        return left <= right
+    return to_number(left) <= to_number(right)
+
+
+def integer(number: float, low: float = -EXACT, high: float = EXACT) -> int:
+    """A number cut to an integer and clamped; NaN is 0."""
+    if number != number:
+        return 0
+    return int(max(low, min(high, number)))

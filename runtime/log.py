@@ -1,0 +1,61 @@
+"""The log: one structured line per event on standard error. RFC 3339 UTC with milliseconds, `key=value`, escaped.
+
+Levels: debug (a script's echo), info (verdicts, attempts), warning (degraded but going on), error (a script or a peer's
+failure that an administrator should look at), critical (cannot go on). Never bodies, never credentials.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable
+
+LEVELS = ("debug", "info", "warning", "error", "critical")
+PLAIN = re.compile(r"[A-Za-z0-9_.:@/<>+=\[\],*-]+\Z")
+
+
+def format_event(level: str, event: str, fields: dict[str, object], now: float | None = None) -> str:
+    now = time.time() if now is None else now
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
+    shown = " ".join(f"{key}={format_value(value)}" for key, value in fields.items() if value not in (None, "", b""))
+    return f"{stamp} {level} {event} {shown}".rstrip()
+
+
+def format_value(value: object) -> str:
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "backslashreplace")
+    if isinstance(value, float):
+        value = f"{value:.3f}"
+    text = str(value)
+    return text if PLAIN.match(text) else json.dumps(text)
+
+
+class Log:
+    """Writes events at or above a level. `write` takes a whole line without its newline."""
+
+    def __init__(self, level: str = "info", write: Callable[[str], None] | None = None) -> None:
+        self.threshold = LEVELS.index(level)
+        self.write = write or write_stderr
+
+    def event(self, level: str, name: str, **fields: object) -> None:
+        if LEVELS.index(level) >= self.threshold:
+            self.write(format_event(level, name, fields))
+
+    def debug(self, name: str, **fields: object) -> None:
+        self.event("debug", name, **fields)
+
+    def info(self, name: str, **fields: object) -> None:
+        self.event("info", name, **fields)
+
+    def warning(self, name: str, **fields: object) -> None:
+        self.event("warning", name, **fields)
+
+    def error(self, name: str, **fields: object) -> None:
+        self.event("error", name, **fields)
+
+
+def write_stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

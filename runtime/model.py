@@ -1,0 +1,241 @@
+"""The nouns of the mail flow: addresses, connections, transactions, queued mail and delivery attempts."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hsl.values import Value
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An envelope address (RFC 5321 mailbox) as it came; both parts empty is the null sender `<>`.
+
+    A quoted local part keeps its quotes.
+    """
+
+    localpart: bytes
+    domain: bytes
+
+    @classmethod
+    def of(cls, text: bytes) -> Address:
+        """Split at the last @; without one the text is a local part (`<postmaster>`)."""
+        localpart, _, domain = text.rpartition(b"@")
+        return cls(localpart, domain) if localpart else cls(text, b"")
+
+    @property
+    def path(self) -> bytes:
+        """The address for the wire, without angle brackets, case as it came."""
+        return self.localpart + b"@" + self.domain if self.domain else self.localpart
+
+    @property
+    def text(self) -> bytes:
+        """The address as scripts see it: lower case; `""` for the null sender."""
+        return self.path.lower()
+
+    @property
+    def host(self) -> bytes:
+        """The domain as scripts see it: lower case."""
+        return self.domain.lower()
+
+
+NULL_SENDER = Address(b"", b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Helo:
+    verb: str  # HELO or EHLO
+    host: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TLSInfo:
+    protocol: str
+    cipher: str
+    keysize: int
+    sni: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    mechanism: str
+    username: bytes
+
+
+@dataclass(slots=True)
+class Connection:
+    """One SMTP session: our own object, it outlives aiosmtpd's Session (which STARTTLS replaces).
+
+    `context` is the script's `$context`.
+    """
+
+    serverid: str
+    remoteip: str
+    remoteport: int
+    localip: str
+    localport: int
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    remoteptr: str | None = None
+    helo: Helo | None = None
+    tls: TLSInfo | None = None
+    auth: Auth | None = None
+    context: Value = None
+
+
+@dataclass(slots=True)
+class Recipient:
+    address: Address
+    transportid: str
+    params: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One mail transaction. The id stands in logs, in `$messageid` and in Received; a new one after each."""
+
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    sender: Address | None = None  # None: no MAIL seen yet
+    senderparams: dict[str, str] = field(default_factory=dict)
+    recipients: list[Recipient] = field(default_factory=list)
+
+
+class Body(Protocol):
+    """A message's bytes (headers and body), with CRLF line ends and without dot-stuffing."""
+
+    @property
+    def size(self) -> int: ...
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes in pieces of at most 64 KiB; may be called more than once."""
+        ...
+
+
+ACTIVE, DEFER, HOLD = "active", "defer", "hold"
+
+
+@dataclass(slots=True)
+class QueueEntry:
+    """One recipient of one queued message. `id` is 0 until it is stored; times are UTC wall seconds.
+
+    ACTIVE: never tried, due now; DEFER: waits for `due`; HOLD: only an administrator moves it.
+    """
+
+    transaction: str
+    sender: Address
+    recipient: Address
+    transportid: str
+    serverid: str = ""
+    senderip: str = ""
+    senderhelo: bytes = b""
+    saslusername: bytes = b""
+    metadata: dict[bytes, bytes] = field(default_factory=dict)
+    jobid: bytes = b""
+    actionid: int = 1
+    size: int = 0
+    eightbit: bool = False  # MAIL carried BODY=8BITMIME, or the data has bytes over 127
+    smtputf8: bool = False
+    ts: float = field(default_factory=time.time)
+    state: str = ACTIVE
+    due: float = 0.0
+    retry: int = 0
+    quarantine: str = ""  # the profile of a Quarantine()
+    error: str = ""  # the last attempt's outcome, for people
+    id: int = 0
+    body: int = 0  # which stored body; entries of one message share it
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A body and the entries (recipients) that share it, ready to be stored together."""
+
+    body: Body
+    entries: tuple[QueueEntry, ...]
+
+
+@dataclass(slots=True)
+class Result:
+    """The remote's reply that decided an attempt. `state` is the 2019 reference's word: BANNER, EHLO, MAIL, …, EOD."""
+
+    code: int
+    enhanced: tuple[int, int, int] | None
+    lines: list[str]
+    state: str
+
+
+@dataclass(slots=True)
+class AttemptError:
+    """What decided an attempt when no reply did: network, DNS, TLS, local bind."""
+
+    temporary: bool
+    message: str
+    kind: str = "connect"  # dns, bind, connect, timeout, tls, disconnect
+    enhanced: tuple[int, int, int] | None = None
+
+
+@dataclass(slots=True)
+class Attempt:
+    """The outcome of one delivery attempt: exactly one of `result` and `error` is set."""
+
+    result: Result | None = None
+    error: AttemptError | None = None
+    localip: str = ""
+    remoteip: str = ""  # empty on DNS problems
+    remoteport: int = 0
+    remotemx: str = ""
+    helo: str = ""
+    tls: TLSInfo | None = None
+    duration: float = 0.0  # seconds
+
+    @property
+    def delivered(self) -> bool:
+        """2xx to the end of data."""
+        return self.result is not None and 200 <= self.result.code < 300
+
+    @property
+    def permanent(self) -> bool:
+        if self.result is not None:
+            return self.result.code >= 500
+        return self.error is not None and not self.error.temporary
+
+
+@dataclass(slots=True)
+class SourceIP:
+    """Where an attempt leaves from: an `addresses[]` entry, or a literal address (nonlocal_source)."""
+
+    address: str
+    helo: str | None = None
+    id: str | None = None
+    nonlocal_source: bool = False
+
+
+@dataclass(slots=True)
+class DeliveryPlan:
+    """What the transport says and pre-delivery changed, for one attempt only."""
+
+    sender: Address
+    recipient: Address
+    host: str | None = None  # None or "lookup-mx": the recipient domain's MX
+    port: int = 25
+    helo: str | None = None
+    source: SourceIP | None = None
+    tls: str = "optional"  # disabled, optional, optional_verify, require, require_verify
+    username: bytes | None = None
+    password: bytes | None = None
+    connect_timeout: float = 30.0
+    protocol: str = "smtp"
+
+
+@dataclass(frozen=True, slots=True)
+class NetAddress:
+    """One `addresses[]` entry of the config: `netaddr:ID` in scripts; hostname is its HELO."""
+
+    id: str
+    address: str
+    hostname: str
+
+
+Params = Mapping[str, str]

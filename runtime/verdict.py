@@ -1,0 +1,38 @@
+"""What a stage decided, and the control flow that carries the decision out of the script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hsl.errors import Halt
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A stage's decision.
+
+    action      accept, reject, defer, deliver, quarantine, delete, done, pass, try, queue, bounce, default
+    explicit    the script said so; False for "no verdict", "no hook" and script errors
+    error       the script failed and this is the stage's on-error action
+    reason      lines of reply text, None for the stage's own text
+    code, enhanced   from the reply_codes option
+    options     what else the action carries (delay, hold, recipient …), by the reference's names
+    """
+
+    action: str
+    explicit: bool = True
+    error: bool = False
+    reason: tuple[str, ...] | None = None
+    code: int | None = None
+    enhanced: tuple[int, int, int] | None = None
+    disconnect: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class VerdictReached(Halt):
+    """Raised by a verdict function; no script can catch it."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.action)
+        self.verdict = verdict
