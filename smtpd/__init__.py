@@ -1,0 +1,1 @@
+"""The wire: configuration, inbound server, outbound client, delivery scheduler."""

@@ -1,0 +1,248 @@
+"""The configuration's shape: `smtpd.yaml`, in the vocabulary of these administrators. Reading it is `configfile.py`.
+
+Times are seconds or `1d2h3m4s`; sizes are bytes or `10MiB`.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+TIME = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?\Z")
+SIZE = re.compile(r"(\d+)\s*(TiB|GiB|MiB|KiB|B)?\Z")
+SIZES = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
+
+
+def read_seconds(value: object) -> object:
+    """`90`, `1.5` or `1h30m` as seconds."""
+    if isinstance(value, str) and value:
+        match = TIME.match(value)
+        if not match:
+            raise ValueError(f"{value!r} is not a time: write seconds, or like 1d2h3m4s")
+        days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
+        return days * 86400 + hours * 3600 + minutes * 60 + seconds
+    return value
+
+
+def read_bytes(value: object) -> object:
+    """`1048576` or `1MiB` as bytes."""
+    if isinstance(value, str):
+        match = SIZE.match(value)
+        if not match:
+            raise ValueError(f"{value!r} is not a size: write bytes, or like 10MiB")
+        return int(match[1]) * SIZES[match[2] or "B"]
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(read_seconds), Field(ge=0)]
+Bytes = Annotated[int, BeforeValidator(read_bytes), Field(ge=0)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Listener(Section):
+    """An address to listen on. Port 0 takes a free one (tests)."""
+
+    address: str = "127.0.0.1"
+    port: Port = 25
+    implicit_tls: bool = False
+
+
+class ServerTLS(Section):
+    """STARTTLS (and implicit TLS) with this certificate; PEM files."""
+
+    certificate: Path
+    privatekey: Path
+
+
+class Relay(Section):
+    """Who may send to any domain without a script saying so."""
+
+    networks: list[str] = []
+    domains: list[str] = []
+
+
+class Limits(Section):
+    """The most that one peer may use."""
+
+    size: Bytes = 50 * 1024 * 1024  # one message
+    recipients: int = Field(1000, ge=1)
+    line: Bytes = 998  # one line of a message, CRLF not counted (RFC 5322 2.1.1); 0: no limit
+    errors: int = Field(20, ge=1)  # 4xx and 5xx replies of one session
+    auth_failures: int = Field(3, ge=1)  # failed logins of one session
+    auth_failures_per_ip: int = Field(20, ge=1)  # failed logins of one IP in an hour
+    connections: int = Field(1000, ge=1)
+    connections_per_ip: int = Field(50, ge=1)
+    idle: Seconds = 300.0  # waiting for a command or a block of data (RFC 5321 4.5.3.2.7)
+    session: Seconds = 3600.0  # one session in all
+    spool: Bytes = 1024 * 1024 * 1024  # message bytes held by all sessions together
+
+
+class Phase(Section):
+    """A stage's script, relative to scripting.rootpath."""
+
+    hook: str | None = None
+
+
+class Phases(Section):
+    connect: Phase = Phase()
+    helo: Phase = Phase()
+    auth: Phase = Phase()
+    mailfrom: Phase = Phase()
+    rcptto: Phase = Phase()
+    data: Phase = Phase()
+    disconnect: Phase = Phase()
+
+
+class AuthSettings(Section):
+    without_tls: bool = False  # offer AUTH on plain connections (loopback tests only)
+
+
+class Server(Section):
+    """One virtual SMTP server."""
+
+    id: str
+    listeners: Annotated[list[Listener], Field(min_length=1)]
+    transport: str  # the transportid that recipients get unless a script says otherwise
+    hostname: str | None = None  # default: environment.hostname
+    tls: ServerTLS | None = None
+    relay: Relay = Relay()
+    limits: Limits = Limits()
+    auth: AuthSettings = AuthSettings()
+    phases: Phases = Phases()
+    bare_newline: Literal["reject", "normalise"] = "reject"
+    submission: bool = False  # add Message-ID and Date where they are missing
+    postmaster: str | None = None  # where `RCPT TO:<postmaster>` goes
+
+
+class Session(Section):
+    """How a transport reaches its next hop. Without a host (or with lookup-mx) by the recipient domain's MX."""
+
+    host: str | None = None
+    port: Port = 25
+    helo: str | None = None
+    sourceip: str | None = None  # an addresses[] id
+    tls: Literal["disabled", "optional", "optional_verify", "require", "require_verify"] = "optional"
+    username: str | None = None
+    password: str | None = None
+    connect_timeout: Seconds = 30.0
+
+
+class Transport(Section):
+    id: str
+    session: Session = Session()
+
+
+class Interval(Section):
+    interval: Seconds
+    notify: bool = False
+
+
+class Retry(Section):
+    """`count` retries after these intervals (the last one repeats), and no longer than `expire` in all."""
+
+    count: int = Field(30, ge=0)
+    intervals: Annotated[list[Interval], Field(min_length=1)] = [
+        Interval(interval=60), Interval(interval=900), Interval(interval=3600, notify=True),
+        Interval(interval=7200), Interval(interval=10800),
+    ]  # fmt: skip
+    expire: Seconds = 5 * 86400.0
+
+
+class DSN(Section):
+    transport: str | None = None  # default: the transport of the failed mail
+    enabled: bool = True  # False: mail that cannot be delivered is deleted without a bounce
+
+
+class TransportGroup(Section):
+    id: str
+    retry: Retry = Retry()
+    dsn: DSN = DSN()
+    transports: Annotated[list[Transport], Field(min_length=1)]
+
+
+class Address(Section):
+    """A source address that scripts name as `netaddr:ID`."""
+
+    id: str
+    address: str
+    hostname: str
+
+
+class Queues(Section):
+    path: Path = Path("/var/spool/hslmta")
+    predelivery: Phase = Phase()
+    postdelivery: Phase = Phase()
+    concurrency: int = Field(200, ge=1)  # delivery attempts at once
+    free: Bytes = 64 * 1024 * 1024  # below this much free disk MAIL gets 452
+
+
+class State(Section):
+    """Where rates and slots live: the process's memory, or Redis for several processes and nodes."""
+
+    backend: Literal["memory", "redis"] = "memory"
+    url: str | None = None  # redis://host:port/db or unix://path
+    prefix: str = "hsl:"
+    timeout: Seconds = 0.5
+
+
+class SpamAssassin(Section):
+    host: str = "127.0.0.1"
+    port: Port = 783
+    timeout: Seconds = 20.0
+    max_size: Bytes = 512 * 1024  # larger messages are not scanned: NOT_SCANNED_TOO_BIG
+
+
+class Scanners(Section):
+    """Without a spamassassin section ScanSA knows GTUBE only; ScanRPD is the embedded classifier in this version."""
+
+    spamassassin: SpamAssassin | None = None
+
+
+class Resolver(Section):
+    servers: list[str] = []  # default: the system's
+    port: Port = 53
+    timeout: Seconds = 5.0
+    hosts: dict[str, list[str]] = {}  # fixed answers, name to addresses (tests, demos)
+    mx: dict[str, list[str]] = {}  # fixed answers, domain to mail hosts in order
+
+
+class Budgets(Section):
+    """The most that one script run may use."""
+
+    steps: int = Field(20_000_000, ge=1000)
+    seconds: Seconds = 30.0
+
+
+class Scripting(Section):
+    rootpath: Path = Path(".")
+    budgets: Budgets = Budgets()
+    defer_code: Literal[421, 451] = 421  # what Defer() answers at end of data
+
+
+class Environment(Section):
+    hostname: str = Field(default_factory=socket.gethostname)
+    controlsocket: Path | None = None  # default: control.sock in queues.path
+    log: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(Section):
+    """The whole file."""
+
+    version: Literal[1] = 1
+    environment: Environment = Environment()
+    servers: Annotated[list[Server], Field(min_length=1)]
+    transportgroups: Annotated[list[TransportGroup], Field(min_length=1)]
+    addresses: list[Address] = []
+    queues: Queues = Queues()
+    state: State = State()
+    scanners: Scanners = Scanners()
+    resolver: Resolver = Resolver()
+    scripting: Scripting = Scripting()
