@@ -210,6 +210,7 @@ class Resolver(Section):
     servers: list[str] = []  # default: the system's
     port: Port = 53
     timeout: Seconds = 5.0
+    ptr: bool = True  # look the client's name up at connect (for $remoteptr and Received)
     hosts: dict[str, list[str]] = {}  # fixed answers, name to addresses (tests, demos)
     mx: dict[str, list[str]] = {}  # fixed answers, domain to mail hosts in order
 
