@@ -5,7 +5,7 @@ help and completion, and the manual. Annotations and what scripts may pass:
 
     bytes string · float number · int number, cut to an integer · bool boolean (or number) · Array array ·
     Function function · Value anything · unions of these · `X | None = None` may be left out (or be none) ·
-    a subclass of Options: an options array · `*args: Value` variadic ·
+    a subclass of Options: an options array (also in a union: `bytes | TryOptions | None`) · `*args: Value` variadic ·
     a first parameter annotated `Run`: the running script (not seen by scripts)
 
 A function may be `async def`; it is then awaited through the bridge while the script stands still.
@@ -53,14 +53,19 @@ class Option:
     unit: str = ""
 
 
-class option:  # noqa: N801  (reads as a keyword in the declarations)
-    """The right side of an option's declaration: `ttl: float = option(60.0, "How long …", unit="seconds")`."""
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What `option(...)` leaves in the class until Options reads it."""
 
-    def __init__(self, default: Any, doc: str, *, unit: str = "", name: str = "") -> None:
-        self.default = default
-        self.doc = doc
-        self.unit = unit
-        self.name = name
+    default: Any
+    doc: str
+    unit: str
+    name: str
+
+
+def option(default: Any, doc: str, *, unit: str = "", name: str = "") -> Any:
+    """The right side of an option's declaration: `ttl: float = option(60.0, "How long …", unit="seconds")`."""
+    return Declared(default, doc, unit, name)
 
 
 class Options:
@@ -75,7 +80,7 @@ class Options:
         hints = get_type_hints(cls)
         declared = dict(cls.declared)
         for attribute, value in list(vars(cls).items()):
-            if isinstance(value, option):
+            if isinstance(value, Declared):
                 names, wants_int = type_names(hints[attribute])
                 declared[attribute] = Option(
                     value.name or attribute, names, wants_int, value.default, value.doc, value.unit
@@ -198,9 +203,10 @@ class Builtin:
                 values.append(None if parameter.options is None else parameter.options())
                 continue
             value = convert(value, parameter.types, parameter.wants_int, called, where)
-            if parameter.options is not None:
-                value = parameter.options.read(called, typing.cast(Array, value))
-            values.append(value)
+            if parameter.options is not None and isinstance(value, Array):
+                values.append(parameter.options.read(called, value))
+            else:
+                values.append(value)
         for parameter in parameters[len(arguments) :]:
             if parameter.options is not None:
                 values.append(parameter.options())
@@ -284,11 +290,13 @@ def build(
 
 
 def read_parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
-    options = next((item for item in (hint, *get_args(hint)) if is_options(item)), None)
     variadic = parameter.kind is inspect.Parameter.VAR_POSITIONAL
     default = parameter.default
+    options = next((item for item in (hint, *get_args(hint)) if is_options(item)), None)
     if options is not None:
-        return Parameter(parameter.name, frozenset({"array"}), False, None, variadic, options)
+        others = [item for item in get_args(hint) if item is not options and item is not type(None)]
+        names = frozenset({"array"}).union(*(type_names(item)[0] for item in others))
+        return Parameter(parameter.name, names, False, None, variadic, options)
     names, wants_int = type_names(hint)
     if default is None and names != ANY:
         names = names - {"none"}
@@ -328,7 +336,8 @@ def convert(value: Value, names: frozenset[str], wants_int: bool, function: str,
             return int(value)
         return value
     if got == "boolean" and "number" in names:
-        return int(value) if wants_int else float(typing.cast(bool, value))
+        flag = typing.cast(bool, value)
+        return int(flag) if wants_int else float(flag)
     if got == "number" and "boolean" in names:
         return value != 0.0
     raise ScriptError(f"{function}(): {where}: wanted {wanted(names)}, got {got}")
