@@ -73,13 +73,13 @@ class Limits(Section):
     """The most that one peer may use."""
 
     size: Bytes = 50 * 1024 * 1024  # one message
-    recipients: int = Field(1000, ge=1)
+    recipients: int = Field(default=1000, ge=1)
     line: Bytes = 998  # one line of a message, CRLF not counted (RFC 5322 2.1.1); 0: no limit
-    errors: int = Field(20, ge=1)  # 4xx and 5xx replies of one session
-    auth_failures: int = Field(3, ge=1)  # failed logins of one session
-    auth_failures_per_ip: int = Field(20, ge=1)  # failed logins of one IP in an hour
-    connections: int = Field(1000, ge=1)
-    connections_per_ip: int = Field(50, ge=1)
+    errors: int = Field(default=20, ge=1)  # 4xx and 5xx replies of one session
+    auth_failures: int = Field(default=3, ge=1)  # failed logins of one session
+    auth_failures_per_ip: int = Field(default=20, ge=1)  # failed logins of one IP in an hour
+    connections: int = Field(default=1000, ge=1)
+    connections_per_ip: int = Field(default=50, ge=1)
     idle: Seconds = 300.0  # waiting for a command or a block of data (RFC 5321 4.5.3.2.7)
     session: Seconds = 3600.0  # one session in all
     spool: Bytes = 1024 * 1024 * 1024  # message bytes held by all sessions together
@@ -148,7 +148,7 @@ class Interval(Section):
 class Retry(Section):
     """`count` retries after these intervals (the last one repeats), and no longer than `expire` in all."""
 
-    count: int = Field(30, ge=0)
+    count: int = Field(default=30, ge=0)
     intervals: Annotated[list[Interval], Field(min_length=1)] = [
         Interval(interval=60), Interval(interval=900), Interval(interval=3600, notify=True),
         Interval(interval=7200), Interval(interval=10800),
@@ -180,7 +180,7 @@ class Queues(Section):
     path: Path = Path("/var/spool/hslmta")
     predelivery: Phase = Phase()
     postdelivery: Phase = Phase()
-    concurrency: int = Field(200, ge=1)  # delivery attempts at once
+    concurrency: int = Field(default=200, ge=1)  # delivery attempts at once
     free: Bytes = 64 * 1024 * 1024  # below this much free disk MAIL gets 452
 
 
@@ -218,7 +218,7 @@ class Resolver(Section):
 class Budgets(Section):
     """The most that one script run may use."""
 
-    steps: int = Field(20_000_000, ge=1000)
+    steps: int = Field(default=20_000_000, ge=1000)
     seconds: Seconds = 30.0
 
 

@@ -1,0 +1,227 @@
+"""What a configuration's shape cannot say: names that must exist, files that must be there, settings that need others.
+
+Works on the file's plain data, so that these findings come together with those of the shape.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+from hsl.errors import near
+from hsl.smtpd.config import Phases, Queues
+from hsl.smtpd.yamlfile import Document, KeyPath
+
+MAX_SOCKET_PATH = 107  # sockaddr_un
+STAGES = tuple(Phases.model_fields)
+CONTROL_SOCKET = "control.sock"
+
+
+def check_references(document: Document, folder: Path) -> None:
+    """Add a finding for everything in the document that points nowhere, or opens what should be closed."""
+    transports = [
+        (*path, "id") for group in document.each("transportgroups") for path in transports_of(document, group)
+    ]
+    addresses = [(*path, "id") for path in document.each("addresses")]
+    check_unique(document, "server", [(*path, "id") for path in document.each("servers")])
+    check_unique(document, "transport group", [(*path, "id") for path in document.each("transportgroups")])
+    check_unique(document, "transport", transports)
+    check_unique(document, "address", addresses)
+    names = texts(document, transports)
+    for server in document.each("servers"):
+        check_known(document, (*server, "transport"), "transport", names)
+        check_server(document, server, folder)
+    for group in document.each("transportgroups"):
+        check_known(document, (*group, "dsn", "transport"), "transport", names)
+        for transport in transports_of(document, group):
+            check_known(document, (*transport, "session", "sourceip"), "address", texts(document, addresses))
+    for path in document.each("addresses"):
+        check_address(document, (*path, "address"))
+    for path in document.each("resolver", "servers"):
+        check_address(document, path)
+    check_hooks(document, folder)
+    check_state(document)
+    check_control_socket(document, folder)
+    check_listeners(document)
+
+
+def transports_of(document: Document, group: KeyPath) -> list[KeyPath]:
+    return document.each(*group, "transports")
+
+
+def texts(document: Document, paths: list[KeyPath]) -> list[str]:
+    return [text for text in map(document.text, paths) if text]
+
+
+def check_unique(document: Document, kind: str, paths: list[KeyPath]) -> None:
+    seen: dict[str, KeyPath] = {}
+    for path in paths:
+        text = document.text(path)
+        if text is None:
+            continue
+        if text in seen:
+            first = document.value_span(seen[text]).line
+            document.findings.error(
+                "duplicate", f"duplicate {kind} id {text!r}", document.value_span(path), f"first used on line {first}"
+            )
+        seen.setdefault(text, path)
+
+
+def check_known(document: Document, path: KeyPath, kind: str, names: list[str]) -> None:
+    """The text at a path, if there is any, must be one of the names."""
+    text = document.text(path)
+    if document.get(*path) is None or text is None or text in names:
+        return
+    hint = near(text, names, "did you mean '{}'?") or (f"known: {', '.join(names[:20])}" if names else None)
+    document.findings.error("unknown", f"unknown {kind} {text!r}", document.value_span(path), hint)
+
+
+def check_address(document: Document, path: KeyPath) -> None:
+    text = document.text(path)
+    if text is None:
+        return
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        document.findings.error("address", f"{text!r} is not an IP address", document.value_span(path))
+
+
+def check_server(document: Document, server: KeyPath, folder: Path) -> None:
+    check_networks(document, (*server, "relay", "networks"))
+    check_tls(document, (*server, "tls"), folder)
+    auth = (*server, "phases", "auth", "hook")
+    tls = document.get(*server, "tls")
+    if document.get(*auth) is not None and tls is None and document.get(*server, "auth", "without_tls") is not True:
+        document.findings.warning(
+            "auth", "this auth script never runs: AUTH is not offered without TLS", document.value_span(auth),
+            "give the server a tls section, or set auth.without_tls (loopback tests only)",
+        )  # fmt: skip
+    for listener in document.each(*server, "listeners"):
+        if document.get(*listener, "implicit_tls") is True and tls is None:
+            span = document.key_span((*listener, "implicit_tls"))
+            document.findings.error("tls", "implicit_tls needs the server's tls section", span)
+
+
+def check_networks(document: Document, path: KeyPath) -> None:
+    for item in document.each(*path):
+        text = document.text(item)
+        if text is None:
+            continue
+        span = document.value_span(item)
+        try:
+            network = ipaddress.ip_network(text, strict=False)
+        except ValueError:
+            document.findings.error("network", f"{text!r} is not a network", span, "write it like 192.0.2.0/24")
+            continue
+        if network.prefixlen == 0:
+            document.findings.warning(
+                "relay", f"open relay: {text} lets the whole world send through this server", span
+            )
+        elif ipaddress.ip_interface(text).ip != network.network_address:
+            document.findings.error("network", f"{text!r} has host bits set", span, f"did you mean '{network}'?")
+
+
+def check_tls(document: Document, path: KeyPath, folder: Path) -> None:
+    """Both files must be readable, and belong together."""
+    files: list[Path] = []
+    for name in ("certificate", "privatekey"):
+        text = document.text((*path, name))
+        if text is not None and check_readable(document, (*path, name), folder / text):
+            files.append(folder / text)
+    if len(files) == 2:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files[0], files[1], password=lambda: b"")
+        except (ssl.SSLError, ValueError) as error:
+            reason = getattr(error, "reason", None) or "not a PEM pair, or the key has a password"
+            message = f"certificate and privatekey cannot be used together: {reason}"
+            document.findings.error("tls", message, document.key_span(path))
+
+
+def check_readable(document: Document, path: KeyPath, file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            opened.read(1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a path"
+        document.findings.error("file", f"cannot read {file}: {reason}", document.value_span(path))
+        return False
+    return True
+
+
+def hook_paths() -> Iterator[tuple[str, KeyPath]]:
+    """Where hooks stand below a server, and below `queues`."""
+    for stage in STAGES:
+        yield "servers", ("phases", stage, "hook")
+    for name in Queues.model_fields:
+        if name.endswith("delivery"):
+            yield "queues", (name, "hook")
+
+
+def check_hooks(document: Document, folder: Path) -> None:
+    root = folder / (document.text(("scripting", "rootpath")) or ".")
+    for section, tail in hook_paths():
+        for base in document.each("servers") if section == "servers" else [("queues",)]:
+            path = (*base, *tail)
+            text = document.text(path)
+            if document.get(*path) is not None and text is not None and not is_file(root / text):
+                hint = near(text, script_names(root, text), "did you mean '{}'?")
+                message = f"no script {text!r} in {root}"
+                document.findings.error("hook", message, document.value_span(path), hint)
+
+
+def is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def script_names(root: Path, text: str) -> list[str]:
+    """The scripts beside the one that is missing, at most 1,000."""
+    try:
+        found = sorted((root / text).parent.glob("*.hsl"))[:1000]
+        return [str(path.relative_to(root)) for path in found]
+    except (OSError, ValueError):
+        return []
+
+
+def check_state(document: Document) -> None:
+    url = document.get("state", "url")
+    if document.get("state", "backend") == "redis":
+        if not url:
+            span = document.value_span(("state", "backend"))
+            document.findings.error("state", "the redis backend needs state.url", span, "url: redis://127.0.0.1:6379/0")
+        elif not str(url).startswith(("redis://", "rediss://", "unix://")):
+            span = document.key_span(("state", "url"))
+            document.findings.error("state", "state.url must begin with redis://, rediss:// or unix://", span)
+    elif url:
+        span = document.key_span(("state", "url"))
+        document.findings.warning("state", "state.url is not used: state.backend is memory", span)
+
+
+def check_control_socket(document: Document, folder: Path) -> None:
+    given = ("environment", "controlsocket")
+    text = document.text(given)
+    path = folder / text if text else folder / (document.text(("queues", "path")) or "") / CONTROL_SOCKET
+    if len(str(path).encode("utf-8", "replace")) > MAX_SOCKET_PATH:
+        span = document.value_span(given if text else ("queues", "path"))
+        message = f"the control socket's path is longer than {MAX_SOCKET_PATH} bytes: {path}"
+        document.findings.error("controlsocket", message, span, "set environment.controlsocket to a shorter path")
+
+
+def check_listeners(document: Document) -> None:
+    """No two listeners on one address and port."""
+    seen: dict[tuple[str, int], KeyPath] = {}
+    for server in document.each("servers"):
+        for listener in document.each(*server, "listeners"):
+            port = document.get(*listener, "port")
+            pair = (document.text((*listener, "address")) or "127.0.0.1", 25 if port is None else port)
+            if not isinstance(port, int | None) or pair[1] == 0:
+                continue
+            if pair in seen:
+                first = document.value_span(seen[pair]).line
+                message = f"{pair[0]}:{pair[1]} has two listeners"
+                document.findings.error("duplicate", message, document.value_span(listener), f"first on line {first}")
+            seen.setdefault(pair, listener)
