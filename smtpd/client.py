@@ -1,0 +1,388 @@
+"""One delivery attempt: a plan and a queue entry come in, an Attempt goes out. Nothing else decides its outcome.
+
+The way is RFC 5321 5.1: mail hosts in order of preference, the addresses of each, until one says something that counts.
+
+Go on to the next address after: no connection, a lost or stalled one, a failed TLS handshake, a banner, EHLO, HELO or
+STARTTLS refused, 421 anywhere, all of it before our final dot.
+Stop after: any other reply to AUTH, MAIL, RCPT or DATA, a next hop that cannot take this mail (8BITMIME, SMTPUTF8), a
+local bind that fails, and whatever happens after our final dot.
+
+Among several failures the last temporary one is reported, and a permanent one only when all are permanent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from hsl.runtime.dns import DNSError, Resolver
+from hsl.runtime.log import Log
+from hsl.runtime.model import (
+    Address,
+    Attempt,
+    AttemptError,
+    Body,
+    DeliveryPlan,
+    QueueEntry,
+    SourceIP,
+)
+from hsl.smtpd.dialogue import Dialogue, Failed, HandshakeFailed, Timeouts, problem
+from hsl.smtpd.pool import Pool, PoolKey, PoolLimits
+from hsl.smtpd.tls import ClientContexts
+
+LOOKUP_MX = "lookup-mx"
+TLS_MODES = ("disabled", "optional", "optional_verify", "require", "require_verify")
+MAX_ADDRESSES = 10  # connections tried in one attempt
+IP_BIND_ADDRESS_NO_PORT = 24  # <linux/in.h>: choose the port at connect, so many connections share one source address
+IP_FREEBIND = 15
+IPV6_FREEBIND = 78
+EARLY_STATES = ("BANNER", "EHLO", "HELO", "STARTTLS")
+HELO_NAME = re.compile(r"[\x21-\x7e]{1,255}\Z")
+PATH = re.compile(rb'(?:"(?:[^"\\\x00-\x1f\x7f]|\\[\x20-\x7e])*"|[^\x00-\x20"<>\x7f]*)\Z')
+DOMAIN = re.compile(rb"[^\x00-\x20\"<>@\x7f]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A plan in the form of the wire, checked before anything is opened."""
+
+    plan: DeliveryPlan
+    entry: QueueEntry
+    body: Body
+    sender: bytes
+    recipient: bytes
+    helo: str
+    family: int | None  # of the source address; None: any
+
+    @property
+    def walks_mx(self) -> bool:
+        return self.plan.host in (None, "", LOOKUP_MX)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One address of one mail host."""
+
+    host: str
+    ip: str
+    port: int
+
+
+def wire_path(address: Address) -> bytes:
+    """The address between angle brackets, byte for byte. Raises ValueError for bytes that could leave them."""
+    if not PATH.match(address.localpart) or not DOMAIN.match(address.domain):
+        raise ValueError("an envelope address holds characters that cannot be sent")
+    return address.path
+
+
+def make_order(plan: DeliveryPlan, entry: QueueEntry, body: Body, hostname: str) -> Order:
+    """Check a plan. Raises ValueError for addresses, HELO names, TLS modes and protocols that cannot be used."""
+    if plan.protocol != "smtp":
+        raise ValueError(f"delivery protocol {plan.protocol!r} is not supported in this version: only smtp is")
+    if plan.tls not in TLS_MODES:
+        raise ValueError(f"TLS mode {plan.tls!r} is not supported: use one of {', '.join(TLS_MODES)}")
+    helo = plan.helo or (plan.source.helo if plan.source else None) or hostname
+    if not HELO_NAME.match(helo):
+        raise ValueError("the HELO name holds characters that cannot be sent")
+    recipient = wire_path(plan.recipient)
+    if not recipient:
+        raise ValueError("the recipient is empty")
+    family = family_of(plan.source.address) if plan.source else None
+    return Order(plan, entry, body, wire_path(plan.sender), recipient, helo, family)
+
+
+class Deliverer:
+    """Delivers queue entries, one attempt at a time each; attempts may run side by side and share idle connections.
+
+    local_addresses   (ip, port) -> whether that is a listener of ours: such a mail host is a loop, 5.4.6
+    contexts          TLS contexts; the default trusts the system's authorities
+    """
+
+    def __init__(
+        self,
+        *,
+        resolver: Resolver,
+        hostname: str,
+        log: Log,
+        local_addresses: Callable[[str, int], bool] | None = None,
+        timeouts: Timeouts | None = None,
+        limits: PoolLimits | None = None,
+        contexts: ClientContexts | None = None,
+    ) -> None:
+        self.resolver = resolver
+        self.hostname = hostname
+        self.log = log
+        self.is_local = local_addresses or (lambda ip, port: False)
+        self.timeouts = timeouts or Timeouts()
+        self.pool = Pool(limits)
+        self.contexts = contexts or ClientContexts()
+
+    async def attempt(self, plan: DeliveryPlan, entry: QueueEntry, body: Body) -> Attempt:
+        """Try to deliver; every outcome of the network is in the Attempt, which is not logged here.
+
+        Raises ValueError, before anything is opened, for a plan that cannot be sent (see make_order).
+        """
+        order = make_order(plan, entry, body, self.hostname)
+        started = time.monotonic()
+        attempt = await self.walk(order)
+        attempt.helo = order.helo
+        attempt.duration = time.monotonic() - started
+        return attempt
+
+    async def close(self) -> None:
+        """QUIT on all idle connections. Call it after the last attempt."""
+        await self.pool.close()
+
+    async def walk(self, order: Order) -> Attempt:
+        """Host by host, address by address, to the first outcome that counts."""
+        failure: Attempt | None = None
+        tried, skipped = 0, 0
+        try:
+            hosts = await self.hosts(order)
+        except DNSError as error:
+            return dns_failure(error)
+        for host in hosts:
+            try:
+                addresses = await self.resolver.addresses(host)
+            except DNSError as error:
+                failure = weigh(failure, dns_failure(error, host))
+                continue
+            if order.walks_mx and any(self.is_local(ip, order.plan.port) for ip in addresses):
+                return failure or loop_failure(host)  # worse hosts would only send it back (RFC 5321 5.1)
+            usable = [ip for ip in addresses if order.family in (None, family_of(ip))]
+            skipped += len(addresses) - len(usable)
+            for ip in usable[: MAX_ADDRESSES - tried]:
+                tried += 1
+                attempt, final = await self.try_target(order, Target(host, ip, order.plan.port))
+                if final:
+                    return attempt
+                failure = weigh(failure, attempt)
+        return failure or no_address(order, hosts, skipped)
+
+    async def hosts(self, order: Order) -> list[str]:
+        """The names, or address literals (RFC 5321 4.1.3), that take this mail. Raises DNSError."""
+        if not order.walks_mx:
+            return [order.plan.host or ""]
+        domain = order.plan.recipient.domain.decode("utf-8", "replace")
+        if not domain:
+            raise DNSError(False, (5, 1, 3), "the recipient has no domain, and the transport no host")
+        if not domain.startswith("["):
+            return await self.resolver.mx(domain)
+        try:
+            return [str(ip_address(re.sub(r"\A\[(?:IPv6:)?|\]\Z", "", domain, flags=re.IGNORECASE)))]
+        except ValueError:
+            raise DNSError(False, (5, 1, 3), f"{domain} is not an address literal") from None
+
+    async def try_target(self, order: Order, target: Target) -> tuple[Attempt, bool]:
+        """One address, on an idle connection if there is one: the outcome, and whether the walk ends with it."""
+        key = pool_key(order, target)
+        dialogue = self.pool.take(key)
+        if dialogue is not None:
+            try:
+                return await self.transact(order, target, key, dialogue), True
+            except Failed as failed:
+                if not stale(failed):
+                    return settle(target, failed, dialogue)
+        try:
+            dialogue = await self.connect(order, target)
+        except Failed as failed:
+            return settle(target, failed, None)
+        try:
+            return await self.transact(order, target, key, dialogue), True
+        except Failed as failed:
+            return settle(target, failed, dialogue)
+
+    async def connect(self, order: Order, target: Target) -> Dialogue:
+        """A connection ready for MAIL. `optional` TLS falls back to a plain one once, unless credentials would be sent
+        over it. Raises Failed.
+        """
+        try:
+            return await self.negotiate(order, target, order.plan.tls)
+        except HandshakeFailed:
+            if order.plan.tls != "optional" or order.plan.username is not None:
+                raise
+            self.log.debug("tls-fallback", host=target.host, ip=target.ip, port=target.port)
+            return await self.negotiate(order, target, "disabled")
+
+    async def negotiate(self, order: Order, target: Target, tls: str) -> Dialogue:
+        """Connect, banner, EHLO, STARTTLS, AUTH."""
+        plan = order.plan
+        sock = await self.open_socket(target, plan.source, plan.connect_timeout)
+        localip = sock.getsockname()[0]
+        try:
+            dialogue = await Dialogue.open(sock, order.helo, self.timeouts)
+        except Failed as failed:
+            failed.localip = localip
+            raise
+        try:
+            await dialogue.hello(order.helo)
+            await dialogue.secure(tls, self.contexts, target.host, order.helo)
+            if plan.username is not None:
+                await dialogue.login(plan.username, plan.password or b"")
+        except Failed as failed:
+            failed.localip = localip
+            failed.tls = dialogue.tls
+            self.pool.finish(dialogue)
+            raise
+        except BaseException:
+            dialogue.abort()
+            raise
+        return dialogue
+
+    async def open_socket(self, target: Target, source: SourceIP | None, timeout: float) -> socket.socket:
+        """A connected socket, bound to the source. Raises Failed of kind bind, connect or timeout; a failed bind never
+        falls back to the default address.
+        """
+        sock = socket.socket(family_of(target.ip), socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            if source is not None:
+                self.bind(sock, source)
+            loop = asyncio.get_running_loop()
+            await asyncio.wait_for(loop.sock_connect(sock, (target.ip, target.port)), timeout)
+        except TimeoutError:
+            sock.close()
+            raise problem("connect", "no connection in time", "timeout", (4, 4, 1)) from None
+        except OSError as error:
+            sock.close()
+            raise problem("connect", explain(error), "connect", (4, 4, 1)) from error
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def bind(self, sock: socket.socket, source: SourceIP) -> None:
+        try:
+            sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            if source.nonlocal_source and sock.family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
+            elif source.nonlocal_source:
+                sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+            sock.bind((source.address, 0))
+        except OSError as error:
+            self.log.warning("bind-failed", address=source.address, id=source.id, reason=explain(error))
+            raise problem("bind", f"source {source.address}: {explain(error)}", "bind", (4, 3, 5)) from error
+
+    async def transact(self, order: Order, target: Target, key: PoolKey, dialogue: Dialogue) -> Attempt:
+        """MAIL to the reply after the final dot. The connection goes back to the pool if it is still in step."""
+        keep = False
+        try:
+            params = mail_params(order, dialogue)
+            await dialogue.mail(order.sender, *params)
+            await dialogue.recipient(order.recipient)
+            result = await dialogue.data(order.body)
+            keep = True
+            return describe(Attempt(result=result), target, dialogue)
+        except Failed as failed:
+            refused = failed.result is not None and failed.result.code == 421
+            keep = not refused and not (dialogue.used > 1 and stale(failed))
+            raise
+        finally:
+            if keep:
+                self.pool.give(key, dialogue)
+            else:
+                dialogue.abort()
+
+
+def mail_params(order: Order, dialogue: Dialogue) -> list[bytes]:
+    """SIZE, BODY and SMTPUTF8 as offered and needed (RFC 1870, 6152, 6531). Raises Failed 5.6.3 or 5.6.7, permanent:
+    conversion to 7 bits is not supported in this version.
+    """
+    params = []
+    if dialogue.offers("size"):
+        params.append(b"SIZE=%d" % order.body.size)
+    if dialogue.offers("8bitmime"):
+        if order.entry.eightbit:
+            params.append(b"BODY=8BITMIME")
+    elif not is_ascii(order.body):
+        message = "the next hop does not take 8-bit data, and conversion to 7 bits is not supported in this version"
+        raise problem("MAIL", message, "protocol", (5, 6, 3), temporary=False)
+    plain_addresses = order.sender.isascii() and order.recipient.isascii()
+    if dialogue.offers("smtputf8"):
+        if order.entry.smtputf8 or not plain_addresses:
+            params.append(b"SMTPUTF8")
+    elif not plain_addresses or (order.entry.smtputf8 and not is_ascii(order.body)):
+        message = "the next hop does not take internationalised mail (SMTPUTF8)"
+        raise problem("MAIL", message, "protocol", (5, 6, 7), temporary=False)
+    return params
+
+
+def is_ascii(body: Body) -> bool:
+    return all(chunk.isascii() for chunk in body.chunks())
+
+
+def stale(failed: Failed) -> bool:
+    """On a reused connection: is the connection's age to blame, so that the mail may be tried at once on a fresh one?"""
+    if failed.state in ("MAIL", "RSET"):
+        return failed.error is None or failed.error.temporary
+    lost = failed.error is not None and failed.error.kind in ("disconnect", "protocol")
+    return lost and failed.state != "EOD"
+
+
+def goes_on(failed: Failed) -> bool:
+    """Whether the next address may be tried (the rules at the top of this file)."""
+    if failed.state == "EOD":
+        return False
+    if failed.result is not None:
+        return failed.state in EARLY_STATES or failed.result.code == 421
+    return failed.error is not None and failed.error.temporary and failed.error.kind != "bind"
+
+
+def settle(target: Target, failed: Failed, dialogue: Dialogue | None) -> tuple[Attempt, bool]:
+    attempt = describe(Attempt(result=failed.result, error=failed.error), target, dialogue)
+    attempt.localip = attempt.localip or failed.localip
+    attempt.tls = attempt.tls or failed.tls
+    return attempt, not goes_on(failed)
+
+
+def describe(attempt: Attempt, target: Target, dialogue: Dialogue | None) -> Attempt:
+    """Fill in where it happened."""
+    attempt.remotemx, attempt.remoteip, attempt.remoteport = target.host, target.ip, target.port
+    if dialogue is not None:
+        attempt.localip, attempt.tls = dialogue.localip, dialogue.tls
+    return attempt
+
+
+def weigh(old: Attempt | None, new: Attempt) -> Attempt:
+    """Of two failures the later one, but a temporary one before a permanent one."""
+    return old if old is not None and new.permanent and not old.permanent else new
+
+
+def dns_failure(error: DNSError, host: str = "") -> Attempt:
+    return Attempt(error=AttemptError(error.temporary, error.message, "dns", error.enhanced), remotemx=host)
+
+
+def loop_failure(host: str) -> Attempt:
+    message = f"mail host {host} is this server: the mail would loop"
+    return Attempt(error=AttemptError(False, message, "dns", (5, 4, 6)), remotemx=host)
+
+
+def no_address(order: Order, hosts: list[str], skipped: int) -> Attempt:
+    """The failure when there was nothing to connect to."""
+    shown = ", ".join(hosts[:3])
+    if skipped and order.plan.source is not None:
+        message = f"no address of {shown} is of the family of the source address {order.plan.source.address}"
+        return Attempt(error=AttemptError(True, message, "bind", (4, 4, 4)))
+    return Attempt(error=AttemptError(True, f"no address found for {shown}", "dns", (4, 4, 4)))
+
+
+def pool_key(order: Order, target: Target) -> PoolKey:
+    plan = order.plan
+    source = plan.source.address if plan.source else ""
+    verified = target.host if plan.tls.endswith("verify") else ""
+    return PoolKey(target.ip, target.port, source, order.helo, plan.tls, verified, plan.username, plan.password)
+
+
+def family_of(ip: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in ip else socket.AF_INET
+
+
+def explain(error: OSError) -> str:
+    """The system's words for an error, without Python's."""
+    return os.strerror(error.errno) if error.errno is not None else type(error).__name__
