@@ -24,7 +24,7 @@ class HslError(Exception):
 class Diagnostic:
     """One finding of the parser or the compiler. `code` is a stable word; every syntax error has the code `syntax`."""
 
-    severity: str  # "error" or "warning"
+    severity: str  # error, warning or note
     code: str
     message: str
     span: Span
@@ -101,7 +101,12 @@ class Diagnostics:
     def warning(self, code: str, message: str, span: Span, hint: str | None = None) -> None:
         self.items.append(Diagnostic("warning", code, message, span, hint))
 
+    def note(self, code: str, message: str, span: Span, hint: str | None = None) -> None:
+        """Something that works, and has a better form today: shown by `hsl check --strict` only."""
+        self.items.append(Diagnostic("note", code, message, span, hint))
+
     def check(self) -> None:
+        """Sort by place, and raise CompileError if there is any error."""
         self.items.sort(key=lambda item: (item.span.file, item.span.start))
         if any(item.severity == "error" for item in self.items):
             raise CompileError(self.items)

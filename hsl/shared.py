@@ -19,6 +19,9 @@ from hsl.values import Value
 if TYPE_CHECKING:
     from hsl.run import Run
 
+MAX_BUCKETS = 10_000
+MAX_VARIABLES = 100_000
+
 CacheKey = tuple[Value, ...]
 
 
@@ -96,7 +99,22 @@ class SharedStore:
         entries[key] = CacheEntry(value, self.clock() + ttl)
 
     def bucket(self, namespace: str, function: str) -> Bucket:
-        return self.buckets.setdefault((namespace, function), Bucket())
+        """The cache of one function in one namespace; over MAX_BUCKETS the oldest cache is dropped."""
+        bucket = self.buckets.get((namespace, function))
+        if bucket is None:
+            if len(self.buckets) >= MAX_BUCKETS:
+                del self.buckets[next(iter(self.buckets))]
+            bucket = self.buckets[(namespace, function)] = Bucket()
+        return bucket
+
+    def remember(self, name: bytes, value: Value) -> None:
+        """Keep a barrier's shared variable. Raises ScriptError at MAX_VARIABLES."""
+        if name not in self.variables and len(self.variables) >= MAX_VARIABLES:
+            raise ScriptError(f"more than {MAX_VARIABLES} shared variables")
+        self.variables[name] = value
+
+    def forget(self, name: bytes) -> None:
+        self.variables.pop(name, None)
 
     def forget_message(self, message_id: str) -> None:
         """Drop the per-message caches of a message that is gone."""

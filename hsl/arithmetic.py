@@ -1,0 +1,306 @@
+"""All arithmetic of the language. Nothing outside this file uses Python's own `**`, `%`, `/` on script values.
+
+Numbers are IEEE doubles: division by zero, overflow and a negative base with a fractional power give INF and NAN, never
+an error. Bitwise operators wrap to 32 bits. `+ - *` also work on arrays, `*` and `%` on strings ("operators").
+Sizes are checked before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+
+from hsl.errors import ScriptError
+from hsl.values import (
+    MAX_ITEMS,
+    MAX_STRING,
+    Array,
+    Value,
+    less,
+    less_equal,
+    loose_equal,
+    share,
+    strict_equal,
+    to_number,
+    to_string,
+    type_name,
+)
+
+Operator = Callable[[Value, Value], Value]
+FORMAT = re.compile(rb"%(?:%|(?:\[(\d{1,9})\])?(?:(?:'(.))?([<>^=]))?(\d{1,9})?(?:\.(\d{1,9}))?([sfxcb]))", re.S)
+
+
+def add(left: Value, right: Value) -> Value:
+    if isinstance(left, float) and isinstance(right, float):
+        return left + right
+    if isinstance(left, Array) or isinstance(right, Array):
+        return add_arrays(left, right)
+    if isinstance(left, bytes) or isinstance(right, bytes):
+        return concatenate([left, right])
+    return to_number(left) + to_number(right)
+
+
+def subtract(left: Value, right: Value) -> Value:
+    if isinstance(left, float) and isinstance(right, float):
+        return left - right
+    if isinstance(left, Array):
+        return remove_values(left, right)
+    for operand in (left, right):
+        if isinstance(operand, bytes | Array):
+            raise ScriptError(f"unsupported operands: {type_name(left)} - {type_name(right)}")
+    return to_number(left) - to_number(right)
+
+
+def multiply(left: Value, right: Value) -> Value:
+    if isinstance(left, float) and isinstance(right, float):
+        return left * right
+    for subject, count in ((left, right), (right, left)):
+        if isinstance(subject, Array):
+            return repeat_array(subject, to_number(count))
+        if isinstance(subject, bytes) and not isinstance(count, bytes | Array):
+            return repeat_string(subject, to_number(count))
+    return to_number(left) * to_number(right)
+
+
+def divide(left: Value, right: Value) -> Value:
+    dividend, divisor = to_number(left), to_number(right)
+    if divisor != 0.0:
+        return dividend / divisor
+    if dividend == 0.0 or dividend != dividend:
+        return math.nan
+    return math.copysign(math.inf, dividend) * math.copysign(1.0, divisor)
+
+
+def remainder(left: Value, right: Value) -> Value:
+    """C's fmod: the sign of the left operand, fractions kept. A string on the left is a format."""
+    if isinstance(left, bytes) and isinstance(right, Array):
+        return format_string(left, right)
+    dividend, divisor = to_number(left), to_number(right)
+    if divisor == 0.0 or math.isinf(dividend) or dividend != dividend:
+        return math.nan
+    return math.fmod(dividend, divisor)
+
+
+def power(left: Value, right: Value) -> Value:
+    base, exponent = to_number(left), to_number(right)
+    try:
+        return math.pow(base, exponent)
+    except OverflowError:
+        negative = base < 0 and math.fmod(exponent, 2.0) == 1.0
+        return -math.inf if negative else math.inf
+    except ValueError:  # 0 to a negative power, or a negative base with a fractional power
+        return math.inf if base == 0.0 else math.nan
+
+
+def negative(value: Value) -> Value:
+    return 0.0 - to_number(value)
+
+
+def positive(value: Value) -> Value:
+    return to_number(value)
+
+
+# ---------------------------------------------------------------- bitwise
+
+
+def unsigned(value: Value) -> int:
+    """An operand modulo 2^32; fractions are cut off, NAN and INF are 0."""
+    number = to_number(value)
+    return int(number) & 0xFFFFFFFF if math.isfinite(number) else 0
+
+
+def signed(bits: int) -> float:
+    bits &= 0xFFFFFFFF
+    return float(bits - (1 << 32) if bits & 0x80000000 else bits)
+
+
+def bit_and(left: Value, right: Value) -> Value:
+    return signed(unsigned(left) & unsigned(right))
+
+
+def bit_or(left: Value, right: Value) -> Value:
+    return signed(unsigned(left) | unsigned(right))
+
+
+def bit_xor(left: Value, right: Value) -> Value:
+    return signed(unsigned(left) ^ unsigned(right))
+
+
+def bit_not(value: Value) -> Value:
+    return signed(~unsigned(value))
+
+
+def shift_left(left: Value, right: Value) -> Value:
+    count = unsigned(right)
+    return signed(unsigned(left) << count) if count < 32 else 0.0
+
+
+def shift_right(left: Value, right: Value) -> Value:
+    """Sign-propagating; by 32 and more 0, or -1 for a negative."""
+    return float(int(signed(unsigned(left))) >> min(unsigned(right), 31))
+
+
+def shift_right_zero(left: Value, right: Value) -> Value:
+    """`>>>`: zeros are shifted in."""
+    count = unsigned(right)
+    return signed(unsigned(left) >> count) if count < 32 else 0.0
+
+
+# ---------------------------------------------------------------- strings and arrays
+
+
+def concatenate(parts: list[Value]) -> bytes:
+    """Join as strings; none is empty. Raises ScriptError over the string limit."""
+    texts = [part if isinstance(part, bytes) else b"" if part is None else to_string(part) for part in parts]
+    check_string(sum(map(len, texts)))
+    return b"".join(texts)
+
+
+def check_string(size: float) -> None:
+    if size > MAX_STRING:
+        raise ScriptError(f"string exceeds {MAX_STRING} bytes")
+
+
+def check_items(count: float) -> None:
+    if count > MAX_ITEMS:
+        raise ScriptError(f"array exceeds {MAX_ITEMS} items")
+
+
+def repeat_count(number: float) -> int:
+    if number != number or number < 1.0:
+        return 0
+    return int(min(number, 2.0**53))
+
+
+def repeat_string(text: bytes, number: float) -> bytes:
+    count = repeat_count(number)
+    check_string(len(text) * count)
+    return text * count if text else b""
+
+
+def repeat_array(array: Array, number: float) -> Array:
+    count = repeat_count(number)
+    check_items(len(array) * count)
+    return Array([share(value) for value in array.values()] * count if len(array) else [])
+
+
+def add_arrays(left: Value, right: Value) -> Array:
+    """Numeric keys are renumbered, other keys merged (the right side wins); an operand that is no array is pushed."""
+    result = Array()
+    for operand in (left, right):
+        if not isinstance(operand, Array):
+            result.append(operand)
+            continue
+        check_items(len(result) + len(operand))
+        for key, value in operand.pairs():
+            if isinstance(key, float):
+                result.append(share(value))
+            else:
+                result.set(key, share(value))
+    return result
+
+
+def remove_values(array: Array, unwanted: Value) -> Array:
+    """The array without the values that strictly equal one of the unwanted; the other keys stay."""
+    gone = unwanted.values() if isinstance(unwanted, Array) else [unwanted]
+    hashed = {value for value in gone if isinstance(value, bytes)}
+    others = [value for value in gone if not isinstance(value, bytes)]
+    result = Array()
+    for key, value in array.pairs():
+        if isinstance(value, bytes) and value in hashed:
+            continue
+        if not any(strict_equal(value, other) for other in others):
+            result.set(key, share(value))
+    return result
+
+
+def format_string(template: bytes, values: Array) -> bytes:
+    """The format operator: `%[argument][[fill]align][width][.precision]type` ("operators", format)."""
+    items = values.values()
+    parts: list[bytes] = []
+    position = size = following = 0
+    for match in FORMAT.finditer(template):
+        parts.append(template[position : match.start()])
+        position = match.end()
+        if match[0] == b"%%":
+            parts.append(b"%")
+        else:
+            index = int(match[1]) if match[1] else following
+            if index >= len(items):
+                raise ScriptError(f"format has no value {index} for {match[0].decode(errors='replace')}")
+            following = index + 1
+            parts.append(format_value(items[index], match))
+        size += len(parts[-1])
+        check_string(size)
+    parts.append(template[position:])
+    return b"".join(parts)
+
+
+def format_value(value: Value, match: re.Match[bytes]) -> bytes:
+    _, fill, align, width_text, precision_text, kind = match.groups()
+    width = int(width_text or 0)
+    precision = None if precision_text is None else int(precision_text)
+    check_string(width)
+    sign = b""
+    if kind == b"s":
+        text = to_string(value)[:precision]
+    elif kind == b"c":
+        text = bytes([unsigned(value) & 0xFF]) if isinstance(value, float | bool) else to_string(value)
+    elif kind == b"f":
+        check_string(precision or 0)
+        number = to_number(value)
+        sign = b"-" if number < 0 else b""
+        text = f"{abs(number):.{6 if precision is None else precision}f}".encode()
+    else:
+        text = format(unsigned(value), "x" if kind == b"x" else "b").encode()
+    missing = width - len(sign) - len(text)
+    if missing <= 0:
+        return sign + text
+    fill = fill or b" "
+    align = align or (b"<" if kind in (b"s", b"c") else b">")
+    if align == b"=":
+        return sign + fill * missing + text
+    if align == b"<":
+        return sign + text + fill * missing
+    if align == b">":
+        return fill * missing + sign + text
+    before = missing // 2
+    return fill * before + sign + text + fill * (missing - before)
+
+
+def slice_value(subject: Value, first: int | None, last: int | None, step: int | None) -> Value:
+    """`[first:last:step]`: bounds clamp, keys are renumbered; of anything but strings and arrays, none."""
+    if step == 0:
+        raise ScriptError("the step of a slice cannot be 0")
+    if isinstance(subject, bytes):
+        return subject[first:last:step]
+    if isinstance(subject, Array):
+        return Array([share(value) for value in subject.values()[first:last:step]])
+    return None
+
+
+BINARY: dict[str, Operator] = {
+    "+": add,
+    "-": subtract,
+    "*": multiply,
+    "/": divide,
+    "%": remainder,
+    "**": power,
+    "&": bit_and,
+    "|": bit_or,
+    "^": bit_xor,
+    "<<": shift_left,
+    ">>": shift_right,
+    ">>>": shift_right_zero,
+    "==": loose_equal,
+    "!=": lambda left, right: not loose_equal(left, right),
+    "===": strict_equal,
+    "!==": lambda left, right: not strict_equal(left, right),
+    "<": less,
+    "<=": less_equal,
+    ">": lambda left, right: less(right, left),
+    ">=": lambda left, right: less_equal(right, left),
+}
+
+UNARY: dict[str, Callable[[Value], Value]] = {"-": negative, "+": positive, "~": bit_not}

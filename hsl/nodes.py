@@ -1,0 +1,122 @@
+"""The ground of the executable tree: nodes, frames, and the buffer that makes `.=` linear."""
+
+from __future__ import annotations
+
+from hsl.errors import ScriptError
+from hsl.run import Run, Unset
+from hsl.source import Span
+from hsl.values import MAX_STRING, Value, concatenation_text
+
+NORMAL, BREAK, CONTINUE, RETURN = 0, 1, 2, 3  # how a statement ended
+
+
+class Buffer:
+    """A string under construction: what `$s .= …` keeps in the slot. Frozen to bytes when it is read.
+
+    (`bytes +=` copies: 100,000 appends took 17.7 s; this takes milliseconds.)
+    """
+
+    __slots__ = ("data", "frozen")
+
+    def __init__(self, start: bytes) -> None:
+        self.data = bytearray(start)
+        self.frozen: bytes | None = start
+
+    def append(self, text: bytes) -> None:
+        if len(self.data) + len(text) > MAX_STRING:
+            raise ScriptError(f"string exceeds {MAX_STRING} bytes")
+        self.data += text
+        self.frozen = None
+
+    def freeze(self) -> bytes:
+        if self.frozen is None:
+            self.frozen = bytes(self.data)
+        return self.frozen
+
+
+Slot = Value | Unset | Buffer
+
+
+class Frame:
+    """One activation: the variables of the script or of a function call. The script's own frame uses `run.globals`."""
+
+    __slots__ = ("result", "run", "slots")
+
+    def __init__(self, run: Run, slots: list[Slot]) -> None:
+        self.run = run
+        self.slots = slots
+        self.result: Value = None
+
+
+class Node:
+    """An expression of the executable tree.
+
+    `aliases` is true where the result may still be held by a variable, so that storing it once more shares it.
+    """
+
+    __slots__ = ("aliases", "span")
+
+    def __init__(self, span: Span) -> None:
+        self.span = span
+        self.aliases = False
+
+    def evaluate(self, frame: Frame) -> Value:
+        raise AssertionError(f"{type(self).__name__} has no value")
+
+    def peek(self, frame: Frame) -> Slot:
+        """The value for `isset` and `??`: Unset where something on the way is missing, never an error for that."""
+        return self.evaluate(frame)
+
+    def located(self, error: ScriptError) -> ScriptError:
+        """The error, placed here unless it already has a place."""
+        if error.span is None:
+            error.span = self.span
+        return error
+
+
+class Statement:
+    """A statement of the executable tree; `execute` says how it ended."""
+
+    __slots__ = ("span",)
+
+    def __init__(self, span: Span) -> None:
+        self.span = span
+
+    def execute(self, frame: Frame) -> int:
+        raise AssertionError(f"{type(self).__name__} cannot be executed")
+
+
+class Constant(Node):
+    """A literal, or what folding made of an expression. Arrays in it are born shared."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, span: Span, value: Value) -> None:
+        super().__init__(span)
+        self.value = value
+
+    def evaluate(self, frame: Frame) -> Value:
+        return self.value
+
+
+def settled(slot: Slot) -> Value:
+    """A slot's content as a value; what is unset is none."""
+    if isinstance(slot, Buffer):
+        return slot.freeze()
+    return None if isinstance(slot, Unset) else slot
+
+
+def text_of(value: Value) -> bytes:
+    return concatenation_text(value)
+
+
+def spend(run: Run, span: Span) -> None:
+    """One step of the budget: called at each turn of a loop and at each call of a function."""
+    run.fuel -= 1
+    if run.fuel < 0:
+        try:
+            run.tick()
+        except ScriptError as error:
+            if error.span is None:
+                error.span = span
+            raise
