@@ -193,7 +193,8 @@ class Lambda(Node):
 
 Expression = (
     Literal | Interpolation | Variable | ArrayLiteral | Subscript | Slice | Append | Property | FunctionName | Call
-    | Cache | Unary | Not | Binary | Concatenation | Logical | Ternary | Coalesce | Assign | Step | Isset | Unset | Lambda
+    | Cache | Unary | Not | Binary | Concatenation | Logical | Ternary | Coalesce | Assign | Step | Isset | Unset
+    | Lambda
 )  # fmt: skip
 
 

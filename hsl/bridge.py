@@ -1,7 +1,7 @@
-"""The one file that knows greenlet: synchronous scripts on an asynchronous host (after SQLAlchemy's util/concurrency).
+"""The one file that knows greenlet: synchronous scripts on an asynchronous host (after SQLAlchemy's util).
 
-`run_script(function)` is awaited by the host and runs the function in a greenlet; inside it, `wait(awaitable)` hands the
-awaitable to the host and stands still until its result, or its error, comes back. Errors, cancellation and context
+`run_script(function)` is awaited by the host and runs the function in a greenlet; inside it, `wait(awaitable)` hands
+the awaitable to the host and stands still until its result, or its error, comes back. Errors, cancellation and context
 variables cross both ways. A greenlet that is still suspended when the host gives up is ended by throwing into it.
 """
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hsl.builtins import Builtin, Options, option, plural
 from hsl.errors import BudgetError, ScriptError
-from hsl.nodes import RETURN, Frame, Node, Slot, Statement, spend
-from hsl.run import UNSET, Run
+from hsl.nodes import RETURN, Frame, Node, Statement, spend
+from hsl.run import Run
+from hsl.slots import UNSET, Slot
 from hsl.source import Span
 from hsl.values import Array, Function, Value, share, strict_equal, to_number, type_name
 

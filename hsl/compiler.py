@@ -415,9 +415,7 @@ class Compiler:
             return None
         return share(compiled.value)
 
-    def function_body(
-        self, parameters: tuple[ast.Parameter, ...], body: ast.Block, declaration: Declaration
-    ) -> None:
+    def function_body(self, parameters: tuple[ast.Parameter, ...], body: ast.Block, declaration: Declaration) -> None:
         outer, loops, switches = self.scope, self.loops, self.switches
         self.scope, self.loops, self.switches = Scope(outer, declaration), 0, 0
         for parameter in parameters:

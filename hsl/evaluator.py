@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from hsl.calls import BuiltinFunction, Declaration, ScriptFunction
 from hsl.errors import Diagnostic, ScriptError
-from hsl.nodes import BREAK, CONTINUE, NORMAL, RETURN, Frame, Node, Slot, Statement, settled, spend
-from hsl.run import UNSET, Run
+from hsl.nodes import BREAK, NORMAL, RETURN, Frame, Node, Statement, spend
+from hsl.run import Run
+from hsl.slots import UNSET, settled
 from hsl.source import Span
 from hsl.values import Array, Function, Value, loose_equal, share, to_string, truthy, type_name
 from hsl.variables import AppendText, SlotTarget
@@ -323,10 +324,3 @@ class Program:
             return ScriptFunction(self.functions[name])
         builtin = self.registry.get(name)
         return None if builtin is None else BuiltinFunction(name, builtin)
-
-    @staticmethod
-    def frozen(slot: Slot) -> Value:
-        return settled(slot)
-
-
-__all__ = ["BREAK", "CONTINUE", "Block", "Program"]

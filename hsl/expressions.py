@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from hsl import arithmetic
 from hsl.errors import ScriptError
-from hsl.nodes import Frame, Node, settled
+from hsl.nodes import Frame, Node
 from hsl.regex import Pattern, compile_pattern
+from hsl.slots import settled
 from hsl.source import Span
-from hsl.values import Value, loose_equal, to_string, truthy, type_name
+from hsl.values import Value, less, loose_equal, to_string, truthy, type_name
 
 
 class Unary(Node):
@@ -70,7 +71,7 @@ class Less(Binary):
         right = self.right.evaluate(frame)
         if isinstance(left, float) and isinstance(right, float):
             return left < right
-        return arithmetic.less(left, right)
+        return less(left, right)
 
 
 class Equal(Binary):

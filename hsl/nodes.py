@@ -1,40 +1,14 @@
-"""The ground of the executable tree: nodes, frames, and the buffer that makes `.=` linear."""
+"""The ground of the executable tree: nodes and frames."""
 
 from __future__ import annotations
 
 from hsl.errors import ScriptError
-from hsl.run import Run, Unset
+from hsl.run import Run
+from hsl.slots import Slot
 from hsl.source import Span
-from hsl.values import MAX_STRING, Value, concatenation_text
+from hsl.values import Value
 
 NORMAL, BREAK, CONTINUE, RETURN = 0, 1, 2, 3  # how a statement ended
-
-
-class Buffer:
-    """A string under construction: what `$s .= …` keeps in the slot. Frozen to bytes when it is read.
-
-    (`bytes +=` copies: 100,000 appends took 17.7 s; this takes milliseconds.)
-    """
-
-    __slots__ = ("data", "frozen")
-
-    def __init__(self, start: bytes) -> None:
-        self.data = bytearray(start)
-        self.frozen: bytes | None = start
-
-    def append(self, text: bytes) -> None:
-        if len(self.data) + len(text) > MAX_STRING:
-            raise ScriptError(f"string exceeds {MAX_STRING} bytes")
-        self.data += text
-        self.frozen = None
-
-    def freeze(self) -> bytes:
-        if self.frozen is None:
-            self.frozen = bytes(self.data)
-        return self.frozen
-
-
-Slot = Value | Unset | Buffer
 
 
 class Frame:
@@ -97,17 +71,6 @@ class Constant(Node):
 
     def evaluate(self, frame: Frame) -> Value:
         return self.value
-
-
-def settled(slot: Slot) -> Value:
-    """A slot's content as a value; what is unset is none."""
-    if isinstance(slot, Buffer):
-        return slot.freeze()
-    return None if isinstance(slot, Unset) else slot
-
-
-def text_of(value: Value) -> bytes:
-    return concatenation_text(value)
 
 
 def spend(run: Run, span: Span) -> None:

@@ -1,7 +1,7 @@
 """Source text in, syntax tree out. Lark's errors are translated here, at one door, into our own Diagnostics.
 
-After a syntax error the broken statement is blanked out and the text parsed again, so that several mistakes give several
-errors, each at its own place. The tree is built during the parse: walking Lark's own tree would recurse as deep as it.
+After a syntax error the broken statement is blanked out and the text parsed again, so that several mistakes give
+several errors, each at its own place. The tree is built during the parse: walking Lark's own would recurse.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ WANTED = (
 )  # fmt: skip
 TRIVIA = re.compile(r"//[^\n]*|/\*.*?\*/|\s+", re.S)
 LEXEME = re.compile(
-    r'//[^\n]*|/\*.*?\*/|\s+|"(?:[^"\\]|\\.)*"|' + r"'(?P<delimiter>[!-&(-~]*)'.*?'(?P=delimiter)'" + r"|[a-zA-Z0-9_$]+|.",
+    r'//[^\n]*|/\*.*?\*/|\s+|"(?:[^"\\]|\\.)*"|'
+    r"'(?P<delimiter>[!-&(-~]*)'.*?'(?P=delimiter)'|[a-zA-Z0-9_$]+|.",
     re.S,
 )
 FILLERS = {"if": "0", "while": "0", "switch": "0", "for": ";;", "foreach": "0 as $_", "function": ""}
@@ -74,9 +75,7 @@ class Parser:
             try:
                 script = cast(ast.Script, self.lark.parse(text))
             except UnexpectedInput as error:
-                position = len(text) if error.pos_in_stream is None or error.pos_in_stream < 0 else error.pos_in_stream
-                if isinstance(error, UnexpectedToken) and error.token.type == "$END":
-                    position = len(text)
+                position = place_of(error, text)
                 if position in reported:
                     break
                 reported.add(position)
@@ -89,6 +88,12 @@ class Parser:
                 diagnostics.items += self.builder.problems.items
                 return script
         return ast.Script(Span(source, 0, 0), ())
+
+
+def place_of(error: UnexpectedInput, text: str) -> int:
+    """The offset of a syntax error; the end of the text when that is what was unexpected."""
+    at_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
+    return len(text) if at_end or error.pos_in_stream is None else error.pos_in_stream
 
 
 def report(error: UnexpectedInput, position: int, source: Source, text: str, diagnostics: Diagnostics) -> None:
@@ -125,7 +130,8 @@ def report_character(position: int, source: Source, text: str, diagnostics: Diag
     if char == '"':
         diagnostics.error("syntax", "this string has no end", span, 'a string ends with `"`')
     elif char == "'":
-        diagnostics.error("syntax", "this raw string has no end", span, "raw strings are written ''text'' or 'X'text'X'")
+        hint = "raw strings are written ''text'' or 'X'text'X'"
+        diagnostics.error("syntax", "this raw string has no end", span, hint)
     elif text.startswith("/*", position):
         diagnostics.error("syntax", "this comment has no end", Span(source, position, position + 2))
     elif char == "$":
@@ -139,7 +145,8 @@ def expected(error: UnexpectedToken) -> str:
     """`, expected …` for the most telling of what would have been right here."""
     accepted = error.accepts or set()
     if "NUMBER" in accepted:
-        return ", expected a statement or `}`" if "IF" in accepted and "RBRACE" in accepted else ", expected an expression"
+        in_block = "IF" in accepted and "RBRACE" in accepted
+        return ", expected a statement or `}`" if in_block else ", expected an expression"
     for terminal, shown in WANTED:
         if terminal in accepted:
             return f", expected {shown}"
@@ -233,8 +240,8 @@ class Builder(Transformer[Token, Any]):
     def at(self, first: Any, last: Any | None = None) -> Span:
         """The span from one token or node to another."""
         last = first if last is None else last
-        start = first.start_pos if isinstance(first, Token) else first.span.start
-        end = last.end_pos if isinstance(last, Token) else last.span.end
+        start: int = (first.start_pos or 0) if isinstance(first, Token) else first.span.start
+        end: int = (last.end_pos or 0) if isinstance(last, Token) else last.span.end
         return Span(self.source, start, max(start, end))
 
     def start(self, children: list[Any]) -> ast.Script:

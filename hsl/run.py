@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from hsl import bridge
-from hsl.errors import BudgetError, Halt, ScriptError, StackEntry
+from hsl.errors import BudgetError, ScriptError, StackEntry
 from hsl.shared import SharedStore
+from hsl.slots import UNSET, Slot, settled
 from hsl.values import Value
 
 if TYPE_CHECKING:
@@ -33,13 +34,6 @@ class Budget:
     seconds: float = 30.0  # wall time, waits included
     call_depth: int = 100  # nested function calls
     output: int = 16 * 1024 * 1024  # bytes written by echo
-
-
-class Unset:
-    """What a variable's slot holds before anything is assigned to it."""
-
-
-UNSET = Unset()
 
 
 class Run:
@@ -83,7 +77,7 @@ class Run:
         self.budget = budget or Budget()
         self.shared = shared or SharedStore()
         self.message_id = message_id
-        self.globals: list[Value | Unset] = [UNSET] * program.global_count
+        self.globals: list[Slot] = [UNSET] * program.global_count
         if variables is not None:
             for name, slot in program.stage_variables.items():
                 self.globals[slot] = variables(name)
@@ -145,8 +139,7 @@ class Run:
     def variable(self, name: str) -> Value:
         """A global of the script by name, None if it is not set (or not used by the script)."""
         slot = self.program.global_names.get(name)
-        value = UNSET if slot is None else self.globals[slot]
-        return None if isinstance(value, Unset) else self.program.frozen(value)
+        return None if slot is None else settled(self.globals[slot])
 
     def set_variable(self, name: str, value: Value) -> None:
         """Set a stage variable, read-only ones included (SetSender updates $sender)."""
@@ -163,6 +156,3 @@ class Run:
 def write_stdout(text: bytes) -> None:
     sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
-
-
-__all__ = ["UNSET", "Budget", "Halt", "Run", "Unset"]

@@ -214,7 +214,7 @@ class Array:
         return f"Array({to_text(self)!r})"
 
 
-Value: TypeAlias = None | bool | float | bytes | Array | Function | Object | Resource
+Value: TypeAlias = bool | float | bytes | Array | Function | Object | Resource | None
 
 
 def share(value: Value) -> Value:

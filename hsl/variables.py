@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from hsl import arithmetic
 from hsl.errors import ScriptError
-from hsl.nodes import Buffer, Constant, Frame, Node, Slot, settled, text_of
-from hsl.run import UNSET, Unset
+from hsl.nodes import Frame, Node
+from hsl.slots import UNSET, Buffer, Slot, Unset, settled
 from hsl.source import Span
-from hsl.values import Array, Value, share, to_number, type_name
+from hsl.values import Array, Value, concatenation_text, share, to_number, type_name
 
 
 class Target(Node):
@@ -81,7 +81,7 @@ class SlotTarget(Target):
         if not isinstance(value, Buffer):
             if isinstance(value, Unset):
                 raise self.undeclared()
-            value = Buffer(text_of(value))
+            value = Buffer(concatenation_text(value))
             slots[self.slot] = value
         value.append(text)
 
@@ -288,7 +288,7 @@ class AppendText(Node):
         self.value = value
 
     def append(self, frame: Frame) -> None:
-        text = text_of(self.value.evaluate(frame))
+        text = concatenation_text(self.value.evaluate(frame))
         try:
             self.target.append_text(frame, text)
         except ScriptError as error:
@@ -464,9 +464,3 @@ def spread_into(array: Array, value: Value) -> None:
             array.append(share(item))
         else:
             array.set(key, share(item))
-
-
-__all__ = [
-    "AppendText", "ArrayLiteral", "Assign", "AssignPath", "Augment", "AugmentPath", "Constant", "GlobalTarget", "Isset",
-    "PathTarget", "Slice", "SlotTarget", "Step", "StepPath", "Subscript", "Target", "TolerantVariable", "Unset_",
-]  # fmt: skip
