@@ -1,0 +1,347 @@
+"""The durable queue: mails and changed entries come in, and are on disk when `apply` returns; due entries go out.
+
+The files are `spool.py`, the state in memory is `queueindex.py`; this file joins them: one thread commits what has
+gathered while the last commit ran (group commit), and the event loop adopts each group once it is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import MappingProxyType
+
+from hsl.runtime.log import Log
+from hsl.runtime.model import ACTIVE, DEFER, HOLD, Mail, QueueEntry
+from hsl.runtime.protocols import Clock
+from hsl.runtime.queueindex import QueueIndex, copy_entry
+from hsl.runtime.spool import (
+    ROW_LIMIT,
+    BodyGone,
+    Job,
+    NewMail,
+    QueueError,
+    QueueLocked,
+    Reader,
+    Spool,
+    StoredBody,
+    plain,
+)
+
+__all__ = ["BodyGone", "QueueClosed", "QueueError", "QueueLocked", "ReadonlyQueue", "SQLiteQueue"]
+
+GROUP = 256  # jobs of one transaction
+FILE_WRITERS = 4  # large bodies written at once
+ROOM_AGE = 1.0  # seconds for which an answer about free disk holds
+NO_FILTERS: Mapping[str, Sequence[bytes]] = MappingProxyType({})
+STATES = frozenset({ACTIVE, DEFER, HOLD})
+
+
+class QueueClosed(Exception):
+    """The queue was closed: it takes no more changes."""
+
+
+class QueueView:
+    """What can be asked of a queue. Entries are copies: only a committed change changes the queue."""
+
+    def __init__(self, reader: Reader, entries: Iterable[QueueEntry]) -> None:
+        self._reader = reader
+        self._index = QueueIndex()
+        for entry in entries:
+            self._index.add(entry)
+
+    @property
+    def count(self) -> int:
+        """The number of entries, in whatever state."""
+        return len(self._index.stored)
+
+    def get(self, entry_id: int) -> QueueEntry | None:
+        return self._index.get(entry_id)
+
+    def entries(
+        self, filters: Mapping[str, Sequence[bytes]] = NO_FILTERS, limit: int = 1000, after: int = 0
+    ) -> Iterator[QueueEntry]:
+        """At most `limit` entries that match, with ids above `after`, in the order of ids.
+
+        Filters are those of the metric and `state`, `id`, `quarantine`. Raises ValueError for an unknown one.
+        """
+        return iter(self._index.select(filters, limit, after))
+
+    def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]] = NO_FILTERS) -> int:
+        """`count` or `bytes` of the entries (active, deferred and held) that have, for every filter, one of its values.
+
+        By counters (2015 reference, GetMailQueueMetric). Addresses compare in lower case. A filter without a value
+        matches nothing. Raises ValueError for an unknown metric or filter.
+        """
+        return self._index.metric(metric, filters)
+
+    def body(self, entry: QueueEntry) -> StoredBody:
+        """The message of an entry, read when its chunks are asked for (BodyGone when it was deleted meanwhile)."""
+        return self._reader.body(entry.body, entry.size)
+
+
+class ReadonlyQueue(QueueView):
+    """A queue as it lies on disk at this moment, for a look at it while no server runs. Takes no lock."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises QueueError when there is no queue or it cannot be read."""
+        database = path / "queue.db"
+        if not database.is_file():
+            raise QueueError(f"there is no queue in {path}: {database} does not exist")
+        try:
+            reader = Reader(path, readonly=True)
+            try:
+                if reader.check_version(database) == 0:
+                    raise QueueError(f"there is no queue in {path}: {database} is empty")
+                super().__init__(reader, reader.entries())
+            except BaseException:
+                reader.close()
+                raise
+        except (OSError, sqlite3.Error) as error:
+            raise QueueError(f"cannot read {database}: {error}") from error
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+class SQLiteQueue(QueueView):
+    """The `Queue` of one server, durable in one folder. Belongs to the event loop that opened it."""
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        *,
+        log: Log,
+        free_floor: int = 64 * 1024 * 1024,
+        size_limit: int = 0,
+        clock: Clock | None = None,
+    ) -> SQLiteQueue:
+        """Open the queue in the folder `path`, created (0700) if it is missing, and take its lock.
+
+        `free_floor`: bytes of disk that stay free, at least; and twice `size_limit`, the largest message in bytes.
+        Raises QueueLocked when it is in use, QueueError when it cannot be used.
+        """
+        spool = await asyncio.to_thread(Spool, path, log)
+        try:
+            return cls(spool, max(free_floor, 2 * size_limit), clock or time)
+        except BaseException:
+            spool.close()
+            raise
+
+    @staticmethod
+    def open_readonly(path: Path) -> ReadonlyQueue:
+        """The queue in `path` for reading only, without its lock. Raises QueueError."""
+        return ReadonlyQueue(path)
+
+    def __init__(self, spool: Spool, floor: int, clock: Clock) -> None:
+        super().__init__(Reader(spool.folder), spool.entries())
+        self._spool = spool
+        self._floor = floor
+        self._clock = clock
+        self._free = 0
+        self._free_until = float("-inf")
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+        self._closing: asyncio.Task[None] | None = None
+        self._pending: dict[Job, asyncio.Future[list[int]]] = {}
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._files = ThreadPoolExecutor(FILE_WRITERS, thread_name_prefix="queue-body")
+        self._writer = threading.Thread(target=self._write, name="queue-writer", daemon=True)
+        self._writer.start()
+
+    # changes
+
+    async def apply(
+        self, *, store: Sequence[Mail] = (), update: Sequence[QueueEntry] = (), delete: Iterable[int] = ()
+    ) -> list[int]:
+        """One transaction: new mails, changed entries, removed entries. The ids of the new entries, in order.
+
+        Returns after the commit is on disk. The work goes on when the caller is cancelled. The arguments are copied
+        at once (a large body is read later, in another thread). Of an entry in `update` state, due, retry, metadata,
+        error, transportid, recipient and sender are stored; it is no longer claimed. Ids that are not, or no longer,
+        in the queue are ignored. The size of a new entry is its body's.
+
+        Raises QueueFull when the disk does not take it, QueueClosed, ValueError for an entry or a body that is not
+        right, and what reading a body raises. Whatever it raises, nothing has changed, and claims stand.
+        """
+        if self._closing is not None:
+            raise QueueClosed("the queue is closed")
+        job = Job([new_mail(mail) for mail in store], [own_entry(entry) for entry in update], list(delete))
+        if not (job.mails or job.updates or job.deletes):
+            return []
+        future = self._pending[job] = self._loop.create_future()
+        if job.has_files:
+            self._files.submit(self._write_files, job)
+        else:
+            self._jobs.put(job)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            future.add_done_callback(self._log_abandoned)
+            raise
+
+    def _write_files(self, job: Job) -> None:
+        """In a thread of the pool: a job's large bodies go to disk before the job goes to the writer."""
+        try:
+            self._spool.write_files(job)
+        except Exception as error:
+            self._report([(job, error)])
+        else:
+            self._jobs.put(job)
+
+    def _write(self) -> None:
+        """The writer's thread: commit what has gathered, until None comes."""
+        while (job := self._jobs.get()) is not None:
+            group = [job, *self._gathered()]
+            try:
+                outcomes = self._spool.commit(group)
+            except Exception as error:
+                outcomes = [(job, error) for job in group]
+            self._report(outcomes)
+
+    def _gathered(self) -> list[Job]:
+        jobs: list[Job] = []
+        try:
+            while len(jobs) < GROUP - 1:
+                job = self._jobs.get_nowait()
+                if job is None:
+                    self._jobs.put(None)
+                    break
+                jobs.append(job)
+        except Empty:
+            pass
+        return jobs
+
+    def _report(self, outcomes: list[tuple[Job, Exception | None]]) -> None:
+        """From a thread: let the loop adopt what was committed, in the order of the commits."""
+        try:
+            self._loop.call_soon_threadsafe(self._adopt, outcomes)
+        except RuntimeError:  # the loop was closed without closing the queue: nobody waits for the answer
+            self._spool.log.warning("queue_abandoned", jobs=len(outcomes))
+
+    def _adopt(self, outcomes: list[tuple[Job, Exception | None]]) -> None:
+        for job, error in outcomes:
+            if error is None:
+                self._adopt_job(job)
+            future = self._pending.pop(job)
+            if future.done():
+                continue
+            if error is None:
+                future.set_result([entry.id for entry in job.entries])
+            else:
+                future.set_exception(error)
+
+    def _log_abandoned(self, future: asyncio.Future[list[int]]) -> None:
+        """The caller was cancelled: a failure has nobody else to be told to."""
+        if not future.cancelled() and (error := future.exception()) is not None:
+            self._spool.log.error("queue_change_failed", error=error)
+
+    def _adopt_job(self, job: Job) -> None:
+        for entry in job.entries:
+            self._index.add(entry)
+        for entry in job.updates:
+            self._index.change(entry)
+        for entry_id in job.deletes:
+            self._index.remove(entry_id)
+        if job.mails or job.updates:
+            self._changed.set()
+
+    # what is due
+
+    async def claim(self, limit: int, now: float) -> list[QueueEntry]:
+        """At most `limit` entries due at `now` (UTC wall seconds), oldest due first; held ones never.
+
+        They stay claimed until updated, deleted or released.
+        """
+        return self._index.claim(limit, now)
+
+    def release(self, entry_id: int) -> None:
+        """Give a claimed entry back unchanged."""
+        if self._index.release(entry_id):
+            self._changed.set()
+
+    def is_claimed(self, entry_id: int) -> bool:
+        """Whether an attempt for this entry is under way. To update it now would let a second attempt start."""
+        return self._index.is_claimed(entry_id)
+
+    def next_due(self) -> float | None:
+        """When the next unclaimed entry falls due (UTC wall seconds; 0: at once); None: none will."""
+        return self._index.next_due()
+
+    async def wait_changed(self) -> None:
+        """Returns when something was stored, updated or released since the last call."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    # the disk
+
+    def has_room(self, size: int = 0) -> bool:
+        """Whether the disk takes `size` more bytes and its floor stays free. The disk is asked once a second."""
+        now = self._clock.monotonic()
+        if now >= self._free_until:
+            self._free = free_bytes(self._spool.folder)
+            self._free_until = now + ROOM_AGE
+        return self._free - size >= self._floor
+
+    @property
+    def transactions(self) -> int:
+        """How many commits there were since the queue was opened."""
+        return self._spool.transactions
+
+    async def close(self) -> None:
+        """Finish what was begun, then close the files and give up the lock. A second call waits for the first."""
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._drain())
+        await asyncio.shield(self._closing)
+
+    async def _drain(self) -> None:
+        if self._pending:
+            await asyncio.wait(list(self._pending.values()))
+        self._jobs.put(None)
+        await asyncio.to_thread(self._writer.join)
+        self._files.shutdown()
+        self._reader.close()
+        self._spool.close()
+
+
+def free_bytes(folder: Path) -> int:
+    """Free disk for the unprivileged; none when it cannot be found out."""
+    try:
+        status = os.statvfs(folder)
+    except OSError:
+        return -1
+    return status.f_bavail * status.f_frsize
+
+
+def own_entry(entry: QueueEntry) -> QueueEntry:
+    """A copy fit for storing. Raises ValueError for an unknown state."""
+    if entry.state not in STATES:
+        raise ValueError(f"unknown queue state {entry.state!r}: known are {', '.join(sorted(STATES))}")
+    copy = copy_entry(entry)
+    for name in ("transaction", "transportid", "serverid", "senderip", "quarantine", "error"):
+        setattr(copy, name, plain(getattr(copy, name)))
+    return copy
+
+
+def new_mail(mail: Mail) -> NewMail:
+    """A mail's own copy; a small body is read now. Raises ValueError, and what reading the body raises."""
+    if not mail.entries:
+        raise ValueError("a mail needs at least one entry")
+    size = mail.body.size
+    new = NewMail(size, [own_entry(entry) for entry in mail.entries])
+    for entry in new.entries:
+        entry.size = size
+    if size > ROW_LIMIT:
+        new.source = mail.body
+        return new
+    new.data = b"".join(mail.body.chunks())
+    if len(new.data) != size:
+        raise ValueError(f"a body of {size} bytes gave {len(new.data)}")
+    return new

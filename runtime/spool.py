@@ -1,0 +1,531 @@
+"""The queue on disk: groups of jobs come in, each goes out as one commit of one SQLite database; bodies go back out.
+
+    lock        held for the owner's life (flock)
+    queue.db    entries, and bodies of up to 64 KiB (WAL, synchronous=FULL; `user_version` is the schema's version)
+    bodies/     one file per larger body: written, fsynced, and its folder fsynced, before its row commits;
+                unlinked only after the commit that removes the row; without a row it is an orphan, removed at start
+
+Everything is synchronous. One thread commits. A group is written with few statements of many rows, because sqlite3 lets
+go of the GIL at each, and on a busy loop has to wait to get it back. A group that fails is rolled back and its jobs are
+committed one by one, so one job's failure is its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import sqlite3
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from hsl.runtime.log import Log
+from hsl.runtime.model import HOLD, Address, Body, QueueEntry
+from hsl.runtime.protocols import QueueFull
+
+SCHEMA_VERSION = 1
+ROW_LIMIT = 64 * 1024  # bytes of body kept in the database; a larger one is a file
+CHUNK = 64 * 1024
+ROWS = 32  # rows of one statement
+DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+DISK_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+
+# AUTOINCREMENT: an id is never used again, also not after its row is gone. Scripts hold numbers as doubles: below 2^53.
+SCHEMA = """
+CREATE TABLE body (
+    id INTEGER PRIMARY KEY AUTOINCREMENT CHECK (id < 9007199254740992),
+    size INTEGER NOT NULL, file TEXT, data BLOB,
+    CHECK ((file IS NULL) <> (data IS NULL)));
+CREATE TABLE entry (
+    id INTEGER PRIMARY KEY AUTOINCREMENT CHECK (id < 9007199254740992),
+    body INTEGER NOT NULL REFERENCES body (id),
+    transactionid TEXT NOT NULL,
+    serverid TEXT NOT NULL, senderip TEXT NOT NULL, senderhelo BLOB NOT NULL, saslusername BLOB NOT NULL,
+    jobid BLOB NOT NULL, actionid INTEGER NOT NULL, size INTEGER NOT NULL,
+    eightbit INTEGER NOT NULL, smtputf8 INTEGER NOT NULL, ts REAL NOT NULL, quarantine TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('active', 'defer', 'hold')), due REAL NOT NULL, retry INTEGER NOT NULL,
+    metadata TEXT NOT NULL, error TEXT NOT NULL, transportid TEXT NOT NULL,
+    senderlocal BLOB NOT NULL, senderdomain BLOB NOT NULL,
+    recipientlocal BLOB NOT NULL, recipientdomain BLOB NOT NULL);
+"""
+FIXED = (
+    "id", "body", "transactionid", "serverid", "senderip", "senderhelo", "saslusername", "jobid", "actionid", "size",
+    "eightbit", "smtputf8", "ts", "quarantine",
+)  # fmt: skip
+CHANGING = (
+    "state", "due", "retry", "metadata", "error", "transportid",
+    "senderlocal", "senderdomain", "recipientlocal", "recipientdomain",
+)  # fmt: skip
+
+INSERT_BODY = "INSERT INTO body (id, size, file, data) VALUES {rows}"
+INSERT_ENTRY = f"INSERT INTO entry ({', '.join(FIXED + CHANGING)}) VALUES {{rows}}"
+UPDATE_ENTRY = (
+    f"WITH new (id, {', '.join(CHANGING)}) AS (VALUES {{rows}}) "
+    f"UPDATE entry SET {', '.join(f'{name} = new.{name}' for name in CHANGING)} FROM new WHERE entry.id = new.id"
+)
+DELETE_ENTRY = "DELETE FROM entry WHERE id IN (VALUES {rows})"
+DELETE_BODY = "DELETE FROM body WHERE id IN (VALUES {rows})"
+
+Column = str | bytes | int | float | None
+Row = tuple[Column, ...]
+
+
+class QueueError(Exception):
+    """The queue cannot be opened; the text tells an administrator what to do."""
+
+
+class QueueLocked(QueueError):
+    """Another process (or another part of this one) owns the queue."""
+
+
+class BodyGone(LookupError):
+    """A body that is no longer stored: its last entry was deleted."""
+
+
+# rows and entries
+
+
+def plain(text: str) -> str:
+    """Text that SQLite takes: lone surrogates (undecodable octets of peers) become escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
+def pack_metadata(metadata: dict[bytes, bytes]) -> str:
+    return json.dumps({key.decode("latin-1"): value.decode("latin-1") for key, value in metadata.items()})
+
+
+def unpack_metadata(text: str) -> dict[bytes, bytes]:
+    return {key.encode("latin-1"): value.encode("latin-1") for key, value in json.loads(text).items()}
+
+
+def changing_row(entry: QueueEntry) -> Row:
+    return (
+        entry.state, entry.due, entry.retry, pack_metadata(entry.metadata), entry.error, entry.transportid,
+        entry.sender.localpart, entry.sender.domain, entry.recipient.localpart, entry.recipient.domain,
+    )  # fmt: skip
+
+
+def entry_row(entry: QueueEntry) -> Row:
+    fixed: Row = (
+        entry.id, entry.body, entry.transaction, entry.serverid, entry.senderip, entry.senderhelo, entry.saslusername,
+        entry.jobid, entry.actionid, entry.size, entry.eightbit, entry.smtputf8, entry.ts, entry.quarantine,
+    )  # fmt: skip
+    return fixed + changing_row(entry)
+
+
+def read_entries(connection: sqlite3.Connection) -> Iterator[QueueEntry]:
+    """All entries in the order of ids; equal addresses share one object."""
+    addresses: dict[tuple[bytes, bytes], Address] = {}
+    for row in connection.execute(f"SELECT {', '.join(FIXED + CHANGING)} FROM entry ORDER BY id"):
+        sender, recipient = (row[20], row[21]), (row[22], row[23])
+        yield QueueEntry(
+            id=row[0], body=row[1], transaction=row[2], serverid=row[3], senderip=row[4], senderhelo=row[5],
+            saslusername=row[6], jobid=row[7], actionid=row[8], size=row[9], eightbit=bool(row[10]),
+            smtputf8=bool(row[11]), ts=row[12], quarantine=row[13], state=row[14], due=row[15], retry=row[16],
+            metadata=unpack_metadata(row[17]), error=row[18], transportid=row[19],
+            sender=addresses.setdefault(sender, Address(*sender)),
+            recipient=addresses.setdefault(recipient, Address(*recipient)),
+        )  # fmt: skip
+
+
+# jobs
+
+
+@dataclass(slots=True, eq=False)
+class NewMail:
+    """One body with its entries, on the way to disk: a small body is `data`, a large one `source` and then `file`."""
+
+    size: int
+    entries: list[QueueEntry]
+    data: bytes | None = None
+    source: Body | None = None
+    file: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One call's changes: all of them are committed, or none. The entries are the job's own."""
+
+    mails: list[NewMail]
+    updates: list[QueueEntry]
+    deletes: list[int]
+
+    @property
+    def entries(self) -> list[QueueEntry]:
+        return [entry for mail in self.mails for entry in mail.entries]
+
+    @property
+    def has_files(self) -> bool:
+        return any(mail.source is not None for mail in self.mails)
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one transaction writes."""
+
+    bodies: list[Row] = field(default_factory=list)
+    entries: list[QueueEntry] = field(default_factory=list)
+    files: dict[int, str] = field(default_factory=dict)  # of new bodies
+    updates: dict[int, QueueEntry] = field(default_factory=dict)
+    deletes: list[int] = field(default_factory=list)
+    dead: list[int] = field(default_factory=list)  # bodies whose last entry goes
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the disk did not take it: full, over quota or file size limit, or an I/O error."""
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in DISK_CODES
+    return isinstance(error, OSError) and error.errno in DISK_ERRNOS
+
+
+def failure(error: Exception) -> Exception:
+    """The error to raise to the caller: QueueFull for everything that `is_full`."""
+    if not is_full(error):
+        return error
+    full = QueueFull(f"the disk of the queue is full: {error}")
+    full.__cause__ = error
+    return full
+
+
+# files
+
+
+def sync_folder(path: Path) -> None:
+    """fsync of a folder: a file's name is on disk only then."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_file(folder: Path, body: Body) -> str:
+    """Write a body under a new name, durably, and return the name; on failure nothing is left.
+
+    Raises OSError, ValueError when the body is not as long as it says, and what reading the body raises.
+    """
+    name = uuid.uuid4().hex
+    path = folder / name
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb", buffering=0) as file:
+            written = sum(write_all(fd, chunk) for chunk in body.chunks())
+            if written != body.size:
+                raise ValueError(f"a body of {body.size} bytes gave {written}")
+            os.fsync(file.fileno())
+        sync_folder(folder)
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
+        raise
+    return name
+
+
+def write_all(fd: int, data: bytes) -> int:
+    """write(2) until all is written (a nearly full disk takes a part); the number of bytes."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    return len(data)
+
+
+def take_lock(folder: Path) -> int:
+    """The lock's file descriptor: open for as long as the queue is owned. Raises QueueLocked."""
+    path = folder / "lock"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+        os.close(fd)
+        raise QueueLocked(f"the queue {folder} is in use by process {holder}: stop it first") from error
+    os.ftruncate(fd, 0)
+    with suppress(OSError):  # the number is for people; a full disk does not hinder the owner
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+    return fd
+
+
+# the database
+
+
+def connect(database: Path, *, readonly: bool = False) -> sqlite3.Connection:
+    uri = f"file:{quote(str(database))}?mode={'ro' if readonly else 'rwc'}"
+    return sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None, check_same_thread=False)
+
+
+def check_version(connection: sqlite3.Connection, database: Path) -> int:
+    """The schema's version, 0 of an empty file. Raises QueueError for one that this program does not know."""
+    version: int = connection.execute("PRAGMA user_version").fetchall()[0][0]
+    tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()[0][0]
+    if version == SCHEMA_VERSION or (version == 0 and tables == 0):
+        return version
+    raise QueueError(
+        f"{database} has schema version {version}, this program knows version {SCHEMA_VERSION} only: "
+        "let the program that wrote it deliver what is queued, or move the folder away to start with an empty queue"
+    )
+
+
+class Reader:
+    """Reads bodies, on a connection of its own; any thread may."""
+
+    def __init__(self, folder: Path, *, readonly: bool = False) -> None:
+        self._bodies = folder / "bodies"
+        self._connection = connect(folder / "queue.db", readonly=readonly)
+        self._lock = threading.Lock()
+
+    def entries(self) -> Iterator[QueueEntry]:
+        return read_entries(self._connection)
+
+    def check_version(self, database: Path) -> int:
+        return check_version(self._connection, database)
+
+    def body(self, body_id: int, size: int) -> StoredBody:
+        return StoredBody(self, body_id, size)
+
+    def find(self, body_id: int) -> bytes | Path:
+        """A small body's bytes or a large one's file. Raises BodyGone."""
+        with self._lock:  # fetchall ends the read transaction: an open one would keep the WAL from shrinking
+            rows = self._connection.execute("SELECT file, data FROM body WHERE id = ?", (body_id,)).fetchall()
+        if not rows:
+            raise BodyGone(f"body {body_id} is no longer in the queue")
+        file: str | None
+        data: bytes
+        file, data = rows[0]
+        return data if file is None else self._bodies / file
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBody:
+    """A body in the queue, read when it is asked for."""
+
+    reader: Reader
+    id: int
+    size: int
+
+    def chunks(self) -> Iterator[bytes]:
+        """Pieces of at most 64 KiB. Raises BodyGone when the message was deleted, OSError and sqlite3.Error."""
+        found = self.reader.find(self.id)
+        if isinstance(found, bytes):
+            if found:
+                yield found
+            return
+        try:
+            file = open(found, "rb", buffering=0)  # noqa: SIM115  (the `with` stands outside the except)
+        except FileNotFoundError:
+            raise BodyGone(f"body {self.id} is no longer in the queue") from None
+        with file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+
+
+class Spool:
+    """The owner's side of the files: opened with the lock, then used by the one thread that commits."""
+
+    def __init__(self, folder: Path, log: Log) -> None:
+        """Open or create. Raises QueueLocked, and QueueError for a database that cannot be used."""
+        self.folder = folder
+        self.log = log
+        self.transactions = 0  # commits so far
+        self._bodies = folder / "bodies"
+        self._owners: dict[int, int] = {}  # body of each entry
+        self._references: Counter[int] = Counter()  # entries of each body
+        self._files: dict[int, str] = {}  # file name of each large body
+        self._make_folders()
+        self._lock = take_lock(folder)
+        try:
+            self._open_database()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    # opening
+
+    def _make_folders(self) -> None:
+        try:
+            for folder in (self.folder, self._bodies):
+                if not folder.is_dir():
+                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    sync_folder(folder.parent)
+        except OSError as error:
+            raise QueueError(f"cannot create the queue's folder {self.folder}: {error.strerror}") from error
+
+    def _open_database(self) -> None:
+        database = self.folder / "queue.db"
+        self._connection = connect(database)
+        try:
+            version = check_version(self._connection, database)
+            self._connection.executescript(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;"
+                f"PRAGMA journal_size_limit = {64 << 20};"
+            )
+            if version == 0:
+                self._connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
+                sync_folder(self.folder)
+            self._adopt_stored()
+            self._hold_bodiless()
+            self._remove_orphans()
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise QueueError(f"cannot use {database}: {error}") from error
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _adopt_stored(self) -> None:
+        query = self._connection.execute
+        self._next_entry, self._next_body = (
+            1 + query("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?", (name,)).fetchall()[0][0]
+            for name in ("entry", "body")
+        )
+        self._owners = dict(query("SELECT id, body FROM entry"))
+        self._references = Counter(self._owners.values())
+        self._files = dict(query("SELECT id, file FROM body WHERE file IS NOT NULL"))
+
+    def _hold_bodiless(self) -> None:
+        """Entries whose body file is gone (a damaged disk, a meddler) wait for an administrator."""
+        for body, name in self._files.items():
+            if not (self._bodies / name).is_file():
+                self.log.error("queue_body_missing", body=body, file=name)
+                self._connection.execute(
+                    "UPDATE entry SET state = ?, error = ? WHERE body = ?", (HOLD, "its body file is missing", body)
+                )
+
+    def _remove_orphans(self) -> None:
+        known = set(self._files.values())
+        orphans = [path for path in self._bodies.iterdir() if path.name not in known]
+        for path in orphans:
+            path.unlink()
+        if orphans:
+            self.log.info("queue_orphans_removed", count=len(orphans))
+
+    def entries(self) -> Iterator[QueueEntry]:
+        return read_entries(self._connection)
+
+    # writing
+
+    def write_files(self, job: Job) -> None:
+        """Write a job's large bodies; any thread may. Raises QueueFull, ValueError, and what reading a body raises."""
+        try:
+            for mail in job.mails:
+                if mail.source is not None:
+                    mail.file = write_file(self._bodies, mail.source)
+                    mail.source = None
+        except Exception as error:
+            self._unlink(job)
+            raise failure(error) from error
+
+    def commit(self, jobs: Sequence[Job]) -> list[tuple[Job, Exception | None]]:
+        """Commit a group in one transaction; when that fails, each job in its own. Each job with its error or None.
+
+        A committed job's new entries have their ids; of a failed job nothing is left.
+        """
+        error = self._attempt(jobs)
+        if error is not None and len(jobs) > 1:
+            return [outcome for job in jobs for outcome in self.commit([job])]
+        if isinstance(error, QueueFull):
+            self._checkpoint()  # what the WAL took may be just what a removal needs
+            error = self._attempt(jobs)
+        if error is not None:
+            self._unlink(jobs[0])
+        return [(job, error) for job in jobs]
+
+    def _attempt(self, jobs: Sequence[Job]) -> Exception | None:
+        try:
+            changes = self._plan(jobs)
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._write(changes)
+            self._connection.execute("COMMIT")
+        except Exception as error:
+            if self._connection.in_transaction:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+            return failure(error)
+        self.transactions += 1
+        self._adopt(changes)
+        return None
+
+    def _plan(self, jobs: Sequence[Job]) -> Changes:
+        """Number what is new, drop what concerns entries that are gone, find the bodies that nobody needs any more."""
+        changes = Changes()
+        for job in jobs:
+            for mail in job.mails:
+                self._plan_mail(mail, changes)
+            changes.updates.update((entry.id, entry) for entry in job.updates)
+        wanted = dict.fromkeys(entry_id for job in jobs for entry_id in job.deletes)
+        changes.deletes = [entry_id for entry_id in wanted if entry_id in self._owners]
+        losses = Counter(self._owners[entry_id] for entry_id in changes.deletes)
+        changes.dead = [body for body, lost in losses.items() if lost == self._references[body]]
+        return changes
+
+    def _plan_mail(self, mail: NewMail, changes: Changes) -> None:
+        body = self._next_body
+        self._next_body += 1
+        changes.bodies.append((body, mail.size, mail.file, mail.data))
+        if mail.file is not None:
+            changes.files[body] = mail.file
+        for entry in mail.entries:
+            entry.id, entry.body = self._next_entry, body
+            self._next_entry += 1
+            changes.entries.append(entry)
+
+    def _write(self, changes: Changes) -> None:
+        self._execute(INSERT_BODY, changes.bodies)
+        self._execute(INSERT_ENTRY, [entry_row(entry) for entry in changes.entries])
+        self._execute(UPDATE_ENTRY, [(entry.id, *changing_row(entry)) for entry in changes.updates.values()])
+        self._execute(DELETE_ENTRY, [(entry_id,) for entry_id in changes.deletes])
+        self._execute(DELETE_BODY, [(body,) for body in changes.dead])
+
+    def _execute(self, statement: str, rows: Sequence[Row]) -> None:
+        """Run a statement over all rows, in slices of 32, 16 … 1: few statements, and few distinct ones to prepare."""
+        done = 0
+        while done < len(rows):
+            size = min(ROWS, 1 << (len(rows) - done).bit_length() - 1)
+            part = rows[done : done + size]
+            marks = ", ".join([f"({', '.join('?' * len(part[0]))})"] * size)
+            self._connection.execute(statement.format(rows=marks), [value for row in part for value in row])
+            done += size
+
+    def _adopt(self, changes: Changes) -> None:
+        """Follow a commit in memory, and unlink the files that it freed."""
+        for entry in changes.entries:
+            self._owners[entry.id] = entry.body
+            self._references[entry.body] += 1
+        self._files.update(changes.files)
+        for entry_id in changes.deletes:
+            self._references[self._owners.pop(entry_id)] -= 1
+        for body in changes.dead:
+            del self._references[body]
+            if (name := self._files.pop(body, None)) is not None:
+                self._unlink_name(name)
+
+    def _unlink(self, job: Job) -> None:
+        for mail in job.mails:
+            if mail.file is not None:
+                self._unlink_name(mail.file)
+                mail.file = None
+
+    def _unlink_name(self, name: str) -> None:
+        try:
+            (self._bodies / name).unlink(missing_ok=True)
+        except OSError as error:  # an orphan now: the next start removes it
+            self.log.warning("queue_unlink_failed", file=name, error=error.strerror)
+
+    def _checkpoint(self) -> None:
+        with suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def close(self) -> None:
+        """Close the database and give up the lock; once."""
+        self._connection.close()
+        os.close(self._lock)

@@ -1,0 +1,684 @@
+"""SQLiteQueue: what is stored, changed, claimed and removed; bodies, locks, versions, cancellation, grouping."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from hsl.runtime.log import Log
+from hsl.runtime.model import ACTIVE, DEFER, HOLD, NULL_SENDER, Address, Mail, QueueEntry
+from hsl.runtime.protocols import Queue, QueueFull
+from hsl.runtime.queue import BodyGone, QueueClosed, QueueError, QueueLocked, SQLiteQueue
+from hsl.runtime.spool import ROW_LIMIT, Reader
+
+pytestmark = pytest.mark.asyncio
+DEADLINE = 20.0
+
+
+@dataclass
+class Bytes:
+    """A body in memory, with two knobs: a wrong size, and an error in the middle."""
+
+    data: bytes
+    claimed: int | None = None
+    error: Exception | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.data) if self.claimed is None else self.claimed
+
+    def chunks(self) -> Iterator[bytes]:
+        for start in range(0, len(self.data), 50_000):
+            yield self.data[start : start + 50_000]
+        if self.error:
+            raise self.error
+
+
+@asynccontextmanager
+async def opened(path: Path, lines: list[str] | None = None) -> AsyncIterator[SQLiteQueue]:
+    log = Log("debug", (lines if lines is not None else []).append)
+    async with asyncio.timeout(DEADLINE):
+        queue = await SQLiteQueue.open(path, log=log, free_floor=0)
+        try:
+            yield queue
+        finally:
+            await queue.close()
+
+
+def entry(recipient: bytes = b"to@example.org", **fields: object) -> QueueEntry:
+    made = QueueEntry("t-1", Address.of(b"From@Example.com"), Address.of(recipient), "out")
+    return replace(made, **fields)  # type: ignore[arg-type]
+
+
+def mail(data: bytes = b"Subject: x\r\n\r\nx\r\n", *entries: QueueEntry) -> Mail:
+    return Mail(Bytes(data), entries or (entry(),))
+
+
+def read(queue: SQLiteQueue, stored: QueueEntry | None) -> bytes:
+    assert stored is not None
+    chunks = list(queue.body(stored).chunks())
+    assert all(0 < len(chunk) <= 65536 for chunk in chunks)
+    return b"".join(chunks)
+
+
+def files(path: Path) -> list[Path]:
+    return sorted((path / "bodies").iterdir())
+
+
+def rows(path: Path, query: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(path / "queue.db")
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+FULL_ENTRY = QueueEntry(
+    transaction="0f3c",
+    sender=Address.of(b'"A b"@Example.COM'),
+    recipient=Address.of("ö@Exämple.org".encode()),
+    transportid="out",
+    serverid="in",
+    senderip="2001:db8::1",
+    senderhelo=b"h\xffelo",
+    saslusername=b"User\x00",
+    metadata={b"spam": b"yes", b"\xff\x00": b"\r\n", b"": b""},
+    jobid=b"job\xfe",
+    actionid=7,
+    eightbit=True,
+    smtputf8=True,
+    ts=1700000000.125,
+    state=DEFER,
+    due=1700000060.5,
+    retry=3,
+    quarantine="spam",
+    error="450 4.2.0 später",
+)
+
+
+async def test_is_a_queue(tmp_path: Path) -> None:
+    async with opened(tmp_path / "q") as queue:
+        checked: Queue = queue
+        assert await checked.apply() == []
+
+
+@pytest.mark.parametrize("reopen", [False, True])
+async def test_every_field_survives(tmp_path: Path, reopen: bool) -> None:
+    null = entry(b"postmaster", sender=NULL_SENDER)
+    async with opened(tmp_path) as queue:
+        ids = await queue.apply(store=[mail(b"body", FULL_ENTRY, null)])
+        assert ids == [1, 2]
+        got = [queue.get(number) for number in ids]
+    if reopen:
+        async with opened(tmp_path) as queue:
+            got = [queue.get(number) for number in ids]
+    assert got == [replace(FULL_ENTRY, id=1, body=1, size=4), replace(null, id=2, body=1, size=4)]
+
+
+async def test_the_folder_is_private(tmp_path: Path) -> None:
+    async with opened(tmp_path / "a" / "q"):
+        assert (tmp_path / "a" / "q").stat().st_mode & 0o777 == 0o700
+        assert (tmp_path / "a" / "q" / "bodies").stat().st_mode & 0o777 == 0o700
+        assert (tmp_path / "a" / "q" / "lock").stat().st_mode & 0o777 == 0o600
+
+
+async def test_commits_are_synchronous(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        query = queue._spool._connection.execute
+        assert query("PRAGMA journal_mode").fetchall() == [("wal",)]
+        assert query("PRAGMA synchronous").fetchall() == [(2,)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 50_000, ROW_LIMIT - 1, ROW_LIMIT, ROW_LIMIT + 1, 1_000_000])
+async def test_bodies(tmp_path: Path, size: int) -> None:
+    data = bytes(index * 7 % 251 for index in range(size))
+    async with opened(tmp_path) as queue:
+        [number] = await queue.apply(store=[mail(data)])
+        assert len(files(tmp_path)) == (size > ROW_LIMIT)
+        assert read(queue, queue.get(number)) == data
+    async with opened(tmp_path) as queue:
+        stored = queue.get(number)
+        assert stored is not None
+        assert stored.size == queue.body(stored).size == size
+        assert read(queue, stored) == read(queue, stored) == data
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+async def test_a_body_goes_with_its_last_entry(tmp_path: Path, size: int) -> None:
+    count = 70
+    async with opened(tmp_path) as queue:
+        ids = await queue.apply(store=[mail(b"x" * size, *[entry() for _ in range(count)])])
+        assert len(files(tmp_path)) == (size > ROW_LIMIT)
+        assert rows(tmp_path, "SELECT count(*) FROM body") == [(1,)]
+        last = queue.get(ids[-1])
+        await queue.apply(delete=ids[:-1])
+        assert read(queue, last) == b"x" * size
+    async with opened(tmp_path) as queue:
+        assert queue.count == 1
+        assert read(queue, last) == b"x" * size
+        await queue.apply(delete=[ids[-1], ids[-1], 999])
+        assert queue.count == 0
+        assert files(tmp_path) == []
+        assert rows(tmp_path, "SELECT count(*) FROM body") == [(0,)]
+        with pytest.raises(BodyGone):
+            read(queue, last)
+
+
+async def test_a_file_being_read_outlives_its_entry(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        [number] = await queue.apply(store=[mail(b"x" * 200_000)])
+        stored = queue.get(number)
+        assert stored is not None
+        chunks = queue.body(stored).chunks()
+        first = next(chunks)
+        await queue.apply(delete=[number])
+        assert len(first + b"".join(chunks)) == 200_000
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+async def test_a_stored_body_can_be_stored_again_while_its_entry_goes(tmp_path: Path, size: int) -> None:
+    async with opened(tmp_path) as queue:
+        [old] = await queue.apply(store=[mail(b"y" * size)])
+        stored = queue.get(old)
+        assert stored is not None
+        [new] = await queue.apply(store=[Mail(queue.body(stored), (entry(),))], delete=[old])
+        assert queue.get(old) is None
+        assert read(queue, queue.get(new)) == b"y" * size
+        assert len(files(tmp_path)) == (size > ROW_LIMIT)
+
+
+async def test_ids_are_never_used_again(tmp_path: Path) -> None:
+    seen: list[int] = []
+    for _ in range(3):
+        async with opened(tmp_path) as queue:
+            ids = await queue.apply(store=[mail(b"x", entry(), entry()), mail()])
+            seen += ids
+            await queue.apply(delete=ids)
+    assert seen == list(range(1, 10))
+
+
+async def test_ids_stay_exact_as_doubles(tmp_path: Path) -> None:
+    async with opened(tmp_path):
+        pass
+    connection = sqlite3.connect(tmp_path / "queue.db")
+    connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('entry', ?)", (2**53 - 2,))
+    connection.commit()
+    connection.close()
+    async with opened(tmp_path) as queue:
+        assert await queue.apply(store=[mail()]) == [2**53 - 1]
+        with pytest.raises(sqlite3.IntegrityError):
+            await queue.apply(store=[mail()])
+        assert queue.count == 1
+
+
+# updates
+
+
+async def test_update_changes_what_may_change(tmp_path: Path) -> None:
+    wanted = {
+        "state": DEFER,
+        "due": 50.0,
+        "retry": 2,
+        "metadata": {b"a": b"b"},
+        "error": "450 busy",
+        "transportid": "slow",
+        "recipient": Address.of(b"Other@Example.net"),
+        "sender": NULL_SENDER,
+    }
+    async with opened(tmp_path) as queue:
+        [number] = await queue.apply(store=[mail()])
+        before = queue.get(number)
+        assert before is not None
+        await queue.apply(update=[replace(before, serverid="no", ts=1.0, size=9, body=77, **wanted)])  # type: ignore[arg-type]
+        after = replace(before, **wanted)  # type: ignore[arg-type]
+        assert queue.get(number) == after
+        assert queue.metric("count", {"senderdomain": [b"example.com"]}) == 0
+        assert queue.metric("count", {"sender": [b""], "recipientdomain": [b"EXAMPLE.net"]}) == 1
+    async with opened(tmp_path) as queue:
+        assert queue.get(number) == after
+
+
+async def test_the_last_update_counts(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        [number] = await queue.apply(store=[mail()])
+        base = queue.get(number)
+        assert base is not None
+        await queue.apply(update=[replace(base, retry=1), replace(base, retry=2)])
+        assert (queue.get(number) or base).retry == 2
+    async with opened(tmp_path) as queue:
+        assert (queue.get(number) or base).retry == 2
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_deleted_entry_is_not_brought_back(tmp_path: Path, together: bool) -> None:
+    async with opened(tmp_path) as queue:
+        ids = await queue.apply(store=[mail(b"x", entry(), entry())])
+        [claimed, _] = await queue.claim(2, 0.0)
+        late = replace(claimed, state=DEFER, due=5.0)
+        if together:
+            await asyncio.gather(queue.apply(delete=[claimed.id]), queue.apply(update=[late]))
+        else:
+            await queue.apply(delete=[claimed.id])
+            await queue.apply(update=[late], delete=[claimed.id, 12345])
+        queue.release(claimed.id)
+        assert queue.get(claimed.id) is None
+        assert queue.next_due() is None
+        assert queue.metric("count", {}) == 1
+    async with opened(tmp_path) as queue:
+        assert [item.id for item in queue.entries()] == ids[1:]
+
+
+async def test_what_is_handed_out_is_a_copy(tmp_path: Path) -> None:
+    given = entry(metadata={b"k": b"v"})
+    async with opened(tmp_path) as queue:
+        [number] = await queue.apply(store=[mail(b"x", given)])
+        given.metadata[b"k"] = b"changed"
+        given.state = HOLD
+        for handed in [queue.get(number), *await queue.claim(1, 0.0), *queue.entries()]:
+            assert handed is not None
+            assert (handed.state, handed.metadata) == (ACTIVE, {b"k": b"v"})
+            handed.transportid = "elsewhere"
+            handed.metadata.clear()
+        assert queue.metric("count", {"transportid": [b"out"]}) == 1
+
+
+async def test_undecodable_text_is_escaped(tmp_path: Path) -> None:
+    odd = b"450 \xff".decode("utf-8", "surrogateescape")
+    async with opened(tmp_path) as queue:
+        [number] = await queue.apply(store=[mail(b"x", entry(error=odd))])
+        stored = queue.get(number)
+        assert stored is not None
+        assert stored.error == "450 \\udcff"
+    async with opened(tmp_path) as queue:
+        assert queue.get(number) == stored
+
+
+# what is due
+
+
+async def test_claim_oldest_due_first(tmp_path: Path) -> None:
+    states = [(DEFER, 30.0), (DEFER, 10.0), (HOLD, 0.0), (ACTIVE, 99.0), (DEFER, 20.0), (ACTIVE, 0.0)]
+    async with opened(tmp_path) as queue:
+        await queue.apply(store=[mail(b"x", *[entry(state=state, due=due) for state, due in states])])
+        assert queue.next_due() == 0.0
+        assert [item.id for item in await queue.claim(3, 10.0)] == [4, 6, 2]
+        assert queue.next_due() == 20.0
+        assert await queue.claim(10, 19.9) == []
+        assert [item.id for item in await queue.claim(10, 1000.0)] == [5, 1]
+        assert queue.next_due() is None
+        assert await queue.claim(10, 1e12) == []
+
+
+async def test_claims_end_by_update_delete_and_release(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        await queue.apply(store=[mail(b"x", entry(), entry(), entry(), entry())])
+        one, two, three, four = await queue.claim(10, 0.0)
+        assert queue.is_claimed(one.id)
+        await queue.apply(update=[replace(one, state=DEFER, due=7.0)], delete=[two.id])
+        queue.release(three.id)
+        queue.release(three.id)
+        queue.release(999)
+        assert [queue.is_claimed(item.id) for item in (one, two, three, four)] == [False, False, False, True]
+        assert [item.id for item in await queue.claim(10, 7.0)] == [three.id, one.id]
+        await queue.apply(update=[replace(one, state=HOLD)])
+        assert queue.next_due() is None
+        await queue.apply(update=[replace(one, state=ACTIVE)])
+        assert [item.id for item in await queue.claim(10, 7.0)] == [one.id]
+    async with opened(tmp_path) as queue:
+        assert [item.id for item in await queue.claim(10, 0.0)] == [1, 3, 4]
+
+
+async def test_the_heap_does_not_grow_with_changes(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        [number] = await queue.apply(store=[mail()])
+        base = queue.get(number)
+        assert base is not None
+        for round_ in range(5000):
+            queue._index.change(replace(base, state=DEFER, due=1e9 - round_))
+        assert len(queue._index._heap) < 1100
+        assert queue.next_due() == 1e9 - 4999
+
+
+async def test_wait_changed(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        waiting = asyncio.create_task(queue.wait_changed())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await queue.apply(store=[mail()])
+        await waiting
+        [claimed] = await queue.claim(1, 0.0)
+        queue.release(claimed.id)
+        await queue.wait_changed()
+        await queue.apply(update=[claimed])
+        await queue.wait_changed()
+        await queue.apply(delete=[claimed.id])
+        waiting = asyncio.create_task(queue.wait_changed())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        waiting.cancel()
+
+
+# one call's failure is its own
+
+
+@asynccontextmanager
+async def writer_held(path: Path) -> AsyncIterator[None]:
+    """No commit begins meanwhile: what is applied gathers."""
+    other = sqlite3.connect(path / "queue.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+async def test_calls_are_committed_in_groups(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        async with writer_held(tmp_path):
+            calls = [asyncio.create_task(queue.apply(store=[mail(b"%d" % number)])) for number in range(100)]
+            await asyncio.sleep(0)
+            assert queue.transactions == 0
+        ids = sum(await asyncio.gather(*calls), [])
+        assert ids == list(range(1, 101))
+        assert queue.transactions <= 2
+        assert [read(queue, queue.get(number)) for number in ids] == [b"%d" % number for number in range(100)]
+
+
+async def test_one_failure_leaves_its_group_alone(tmp_path: Path) -> None:
+    bad = entry(retry=2**70)
+    async with opened(tmp_path) as queue:
+        async with writer_held(tmp_path):
+            calls = [
+                asyncio.create_task(queue.apply(store=[mail(b"x", bad if number == 5 else entry(retry=number))]))
+                for number in range(10)
+            ]
+            await asyncio.sleep(0)
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(results.pop(5), OverflowError)
+        assert [queue.metric("count", {"retry": [b"%d" % number]}) for number in (4, 5, 6)] == [1, 0, 1]
+        stored = {item.id: item.retry for item in queue.entries()}
+        assert [stored[ids[0]] for ids in results if isinstance(ids, list)] == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+    async with opened(tmp_path) as queue:
+        assert {item.id: item.retry for item in queue.entries()} == stored
+
+
+WRONG_MAILS = [
+    (Mail(Bytes(b"x"), ()), ValueError),
+    (Mail(Bytes(b"x", claimed=2), (entry(),)), ValueError),
+    (Mail(Bytes(b"x" * 100_000, claimed=100_001), (entry(),)), ValueError),
+    (Mail(Bytes(b"x" * 100_000, claimed=99_999), (entry(),)), ValueError),
+    (Mail(Bytes(b"x", error=OSError("spool is gone")), (entry(),)), OSError),
+    (Mail(Bytes(b"x" * 100_000, error=OSError("spool is gone")), (entry(),)), OSError),
+    (Mail(Bytes(b"x"), (entry(state="activ"),)), ValueError),
+    (Mail(Bytes(b"x" * 100_000), (entry(due=float("nan"), state=DEFER),)), sqlite3.IntegrityError),
+]
+
+
+@pytest.mark.parametrize(("wrong", "error"), WRONG_MAILS)
+async def test_a_failed_call_changes_nothing(tmp_path: Path, wrong: Mail, error: type[Exception]) -> None:
+    async with opened(tmp_path) as queue:
+        [number] = await queue.apply(store=[mail()])
+        with pytest.raises(error):
+            await queue.apply(store=[mail(b"z" * 100_000), wrong], delete=[number])
+        assert [item.id for item in queue.entries()] == [number]
+        assert files(tmp_path) == []
+    async with opened(tmp_path) as queue:
+        assert [item.id for item in queue.entries()] == [number]
+        assert rows(tmp_path, "SELECT count(*) FROM body") == [(1,)]
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+async def test_cancellation_does_not_stop_a_commit(tmp_path: Path, size: int) -> None:
+    async with opened(tmp_path) as queue:
+        async with writer_held(tmp_path):
+            call = asyncio.create_task(queue.apply(store=[mail(b"x" * size)]))
+            await asyncio.sleep(0)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert queue.count == 0
+        await queue.wait_changed()
+        assert read(queue, queue.get(1)) == b"x" * size
+    async with opened(tmp_path) as queue:
+        assert read(queue, queue.get(1)) == b"x" * size
+
+
+async def test_a_cancelled_call_that_fails_is_logged(tmp_path: Path) -> None:
+    problems: list[object] = []
+    lines: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+    async with opened(tmp_path, lines) as queue:
+        async with writer_held(tmp_path):
+            call = asyncio.create_task(queue.apply(store=[mail(b"x", entry(retry=2**70))]))
+            await asyncio.sleep(0)
+            call.cancel()
+        await queue.apply(store=[mail()])
+        del call
+        gc.collect()
+        assert queue.count == 1
+    assert problems == []
+    assert "error queue_change_failed" in lines[0]
+
+
+async def test_close_finishes_what_was_begun(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        calls = [asyncio.create_task(queue.apply(store=[mail(b"x" * size)])) for size in (1, 100_000, 2, 200_000)]
+        await asyncio.sleep(0)
+        await asyncio.gather(queue.close(), queue.close())
+        assert sorted(sum(await asyncio.gather(*calls), [])) == [1, 2, 3, 4]
+        with pytest.raises(QueueClosed):
+            await queue.apply(store=[mail()])
+    async with opened(tmp_path) as queue:
+        assert sorted(item.size for item in queue.entries()) == [1, 2, 100_000, 200_000]
+
+
+# a full disk
+
+
+async def test_a_full_database(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        ids = [(await queue.apply(store=[mail(b"x" * 60_000)]))[0] for _ in range(5)]
+        [claimed] = await queue.claim(1, 0.0)
+        pages = queue._spool._connection.execute("PRAGMA page_count").fetchall()[0][0]
+        queue._spool._connection.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+        deferred = replace(claimed, state=DEFER, due=9.0)
+        with pytest.raises(QueueFull):
+            await queue.apply(store=[mail(b"y" * 60_000), mail(b"z" * 100_000)], update=[deferred], delete=ids[1:])
+        assert queue.is_claimed(claimed.id)
+        assert [item.id for item in queue.entries()] == ids
+        assert (queue.metric("count"), queue.metric("bytes")) == (5, 300_000)
+        assert files(tmp_path) == []
+        async with writer_held(tmp_path):  # a removal and a result get through in the same group
+            calls = [
+                asyncio.create_task(call)
+                for call in (
+                    queue.apply(store=[mail(b"y" * 60_000)]),
+                    queue.apply(delete=[ids[1]]),
+                    queue.apply(update=[deferred]),
+                )
+            ]
+            await asyncio.sleep(0)
+        full, gone, changed = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(full, QueueFull)
+        assert (gone, changed) == ([], [])
+        assert queue.get(claimed.id) == deferred
+        assert not queue.is_claimed(claimed.id)
+        [again] = await queue.apply(store=[mail(b"y" * 60_000)])
+        assert read(queue, queue.get(again)) == b"y" * 60_000
+    async with opened(tmp_path) as queue:
+        assert [item.id for item in queue.entries()] == [ids[0], *ids[2:], again]
+
+
+class FixedClock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+ROOMS = [
+    # floor, size limit, free, asked for, wanted
+    (1000, 0, 1000, 0, True),
+    (1000, 0, 999, 0, False),
+    (1000, 0, 1500, 500, True),
+    (1000, 0, 1500, 501, False),
+    (1000, 600, 1200, 0, True),
+    (1000, 600, 1199, 0, False),
+]
+
+
+@pytest.mark.parametrize(("floor", "limit", "free", "size", "wanted"), ROOMS)
+async def test_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, floor: int, limit: int, free: int, size: int, wanted: bool
+) -> None:
+    monkeypatch.setattr("hsl.runtime.queue.free_bytes", lambda _: free)
+    queue = await SQLiteQueue.open(tmp_path, log=Log(write=[].append), free_floor=floor, size_limit=limit)
+    assert queue.has_room(size) is wanted
+    await queue.close()
+
+
+async def test_has_room_asks_the_disk_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr("hsl.runtime.queue.free_bytes", lambda path: asked.append(path) or 1000)
+    clock = FixedClock()
+    queue = await SQLiteQueue.open(tmp_path, log=Log(write=[].append), free_floor=1000, clock=clock)
+    assert [queue.has_room(), queue.has_room(1), queue.has_room()] == [True, False, True]
+    assert len(asked) == 1
+    clock.now += 1.0
+    assert queue.has_room()
+    assert asked == [tmp_path] * 2
+    await queue.close()
+
+
+async def test_has_room_by_the_disk_itself(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        assert queue.has_room()
+        assert not queue.has_room(1 << 60)
+
+
+async def test_no_answer_about_the_disk_is_no_room(tmp_path: Path) -> None:
+    async with opened(tmp_path / "q") as queue:
+        (tmp_path / "q").rename(tmp_path / "away")
+        assert not queue.has_room()
+        (tmp_path / "away").rename(tmp_path / "q")
+
+
+# opening
+
+
+async def test_two_openers(tmp_path: Path) -> None:
+    log = Log(write=[].append)
+    async with opened(tmp_path) as queue:
+        [number] = await queue.apply(store=[mail()])
+        with pytest.raises(QueueLocked, match=r"in use by process \d+"):
+            await SQLiteQueue.open(tmp_path, log=log)
+        assert await queue.apply(delete=[number]) == []
+    async with opened(tmp_path) as queue:
+        assert queue.count == 0
+
+
+async def test_readonly(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        await queue.apply(store=[mail(b"small", entry(), entry(state=HOLD)), mail(b"L" * 100_000)])
+        beside = SQLiteQueue.open_readonly(tmp_path)
+        assert beside.count == 3
+        beside.close()
+    view = SQLiteQueue.open_readonly(tmp_path)
+    async with opened(tmp_path):  # it holds no lock
+        pass
+    assert [item.id for item in view.entries({"state": [b"active"]})] == [1, 3]
+    assert (view.metric("count"), view.metric("bytes", {"senderdomain": [b"example.com"]})) == (3, 100_010)
+    assert [len(b"".join(view.body(item).chunks())) for item in view.entries()] == [5, 5, 100_000]
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        view._reader._connection.execute("DELETE FROM entry")
+    view.close()
+
+
+async def test_readonly_without_a_queue(tmp_path: Path) -> None:
+    with pytest.raises(QueueError, match="no queue in"):
+        SQLiteQueue.open_readonly(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "queue.db").write_bytes(b"")
+    with pytest.raises(QueueError, match="no queue in"):
+        SQLiteQueue.open_readonly(tmp_path)
+    (tmp_path / "queue.db").write_bytes(b"something else\n" * 1000)
+    with pytest.raises(QueueError, match="cannot read"):
+        SQLiteQueue.open_readonly(tmp_path)
+
+
+async def test_an_unknown_schema_is_left_alone(tmp_path: Path) -> None:
+    log = Log(write=[].append)
+    connection = sqlite3.connect(tmp_path / "queue.db")
+    connection.executescript("CREATE TABLE entry (id); PRAGMA user_version = 7")
+    connection.close()
+    before = (tmp_path / "queue.db").read_bytes()
+    with pytest.raises(QueueError, match=r"schema version 7, this program knows version 1 only: let the program"):
+        await SQLiteQueue.open(tmp_path, log=log)
+    with pytest.raises(QueueError, match="schema version 7"):
+        SQLiteQueue.open_readonly(tmp_path)
+    assert (tmp_path / "queue.db").read_bytes() == before
+    (tmp_path / "queue.db").unlink()
+    async with opened(tmp_path) as queue:  # the lock was given back
+        assert queue.count == 0
+
+
+@pytest.mark.parametrize("content", [b"something else\n" * 1000])
+async def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "queue.db").write_bytes(content)
+    with pytest.raises(QueueError, match="cannot use"):
+        await SQLiteQueue.open(tmp_path, log=Log(write=[].append))
+    assert (tmp_path / "queue.db").read_bytes() == content
+
+
+async def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(QueueError, match="cannot create the queue's folder"):
+        await SQLiteQueue.open(tmp_path / "file" / "q", log=Log(write=[].append))
+
+
+async def test_orphans_are_removed_at_start(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        [number] = await queue.apply(store=[mail(b"x" * 100_000)])
+    (tmp_path / "bodies" / "0123").write_bytes(b"half a mess")
+    lines: list[str] = []
+    async with opened(tmp_path, lines) as queue:
+        assert len(files(tmp_path)) == 1
+        assert read(queue, queue.get(number)) == b"x" * 100_000
+    assert [line.split(" ", 2)[2] for line in lines] == ["queue_orphans_removed count=1"]
+
+
+async def test_entries_without_their_file_are_held(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        [bad, good] = await queue.apply(store=[mail(b"x" * 100_000), mail()])
+    files(tmp_path)[0].unlink()
+    lines: list[str] = []
+    async with opened(tmp_path, lines) as queue:
+        assert [item.id for item in await queue.claim(10, 0.0)] == [good]
+        held = queue.get(bad)
+        assert held is not None
+        assert (held.state, held.error) == (HOLD, "its body file is missing")
+        with pytest.raises(BodyGone):
+            read(queue, held)
+    assert "error queue_body_missing body=1" in lines[0]
+
+
+async def test_a_reader_of_its_own_may_be_used_by_any_thread(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        await queue.apply(store=[mail(b"x" * size) for size in (10, 100_000)])
+        reader = Reader(tmp_path)
+        bodies = [reader.body(item.body, item.size) for item in queue.entries()]
+        lengths = [len(b"".join(await asyncio.to_thread(list, body.chunks()))) for body in bodies * 5]
+        assert lengths == [10, 100_000] * 5
+        reader.close()

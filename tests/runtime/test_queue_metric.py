@@ -1,0 +1,202 @@
+"""Metrics and listings equal a naive scan, after any sequence of operations and after reopening."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from hsl.runtime.log import Log
+from hsl.runtime.model import ACTIVE, DEFER, HOLD, Address, Mail, QueueEntry
+from hsl.runtime.protocols import QUEUE_FILTERS
+from hsl.runtime.queue import SQLiteQueue
+from hsl.runtime.queueindex import QueueIndex
+
+Filters = Mapping[str, Sequence[bytes]]
+SENDERS = [b"", b"a@X.example", b"A@x.example", b"b@y.example", b'"q@r"@Y.example', b"postmaster"]
+RECIPIENTS = [b"r@One.example", b"s@one.example", b"t@two.example"]
+VALUES: dict[str, list[bytes]] = {
+    "senderip": [b"192.0.2.1", b"2001:DB8::1", b"", b"192.0.2.9"],
+    "saslusername": [b"", b"user", b"User"],
+    "sender": [*SENDERS, b"nobody@x.example"],
+    "senderdomain": [b"", b"x.example", b"Y.EXAMPLE", b"z.example"],
+    "recipientdomain": [b"one.example", b"TWO.example", b""],
+    "transportid": [b"out", b"slow", b"OUT"],
+    "retry": [b"0", b"1", b"2", b"9"],
+    "state": [b"active", b"defer", b"hold"],
+    "quarantine": [b"", b"spam"],
+}
+
+
+@dataclass
+class Body:
+    size: int
+
+    def chunks(self) -> list[bytes]:
+        return [b"x" * self.size]
+
+
+def naive_value(name: str, entry: QueueEntry) -> bytes:
+    values: dict[str, bytes] = {
+        "senderip": entry.senderip.lower().encode(),
+        "saslusername": entry.saslusername,
+        "sender": entry.sender.text,
+        "senderdomain": entry.sender.host,
+        "recipientdomain": entry.recipient.host,
+        "transportid": entry.transportid.encode(),
+        "retry": str(entry.retry).encode(),
+        "state": entry.state.encode(),
+        "quarantine": entry.quarantine.encode(),
+    }
+    return values[name]
+
+
+FOLDED = ("senderip", "sender", "senderdomain", "recipientdomain")
+
+
+def naive(entries: Sequence[QueueEntry], filters: Filters) -> list[QueueEntry]:
+    return [
+        entry
+        for entry in entries
+        if all(
+            naive_value(name, entry) in [value.lower() if name in FOLDED else value for value in values]
+            for name, values in filters.items()
+        )
+    ]
+
+
+def random_change(rng: random.Random, entry: QueueEntry) -> QueueEntry:
+    return replace(
+        entry,
+        sender=Address.of(rng.choice(SENDERS)),
+        recipient=Address.of(rng.choice(RECIPIENTS)),
+        transportid=rng.choice(["out", "slow"]),
+        retry=rng.randrange(3),
+        state=rng.choice([ACTIVE, DEFER, HOLD]),
+        due=float(rng.randrange(100)),
+    )
+
+
+def random_entry(rng: random.Random) -> QueueEntry:
+    entry = QueueEntry("t", Address.of(b""), Address.of(b"x@y"), "out")
+    entry.senderip = rng.choice(["192.0.2.1", "2001:db8::1", ""])
+    entry.saslusername = rng.choice([b"", b"user", b"User"])
+    entry.quarantine = rng.choice(["", "spam"])
+    return random_change(rng, entry)
+
+
+def random_filters(rng: random.Random, names: Sequence[str]) -> Filters:
+    chosen = rng.sample(names, rng.randrange(4))
+    return {name: rng.choices(VALUES[name], k=rng.randrange(4)) for name in chosen}
+
+
+def compare(rng: random.Random, queue: SQLiteQueue, model: dict[int, QueueEntry]) -> None:
+    everything = list(model.values())
+    singles: list[Filters] = [{name: [value]} for name in VALUES for value in VALUES[name]]
+    mixed = [random_filters(rng, list(VALUES)) for _ in range(60)]
+    counted = [random_filters(rng, QUEUE_FILTERS) for _ in range(60)]
+    for filters in [{}, *singles, *mixed, *counted]:
+        wanted = naive(everything, filters)
+        assert queue.metric("count", filters) == len(wanted)
+        assert queue.metric("bytes", filters) == sum(entry.size for entry in wanted)
+        assert list(queue.entries(filters)) == wanted
+    assert queue.count == len(everything)
+
+
+async def random_step(rng: random.Random, queue: SQLiteQueue, model: dict[int, QueueEntry]) -> None:
+    """One apply with something of everything; the model follows."""
+    mails = [
+        Mail(Body(rng.randrange(50)), tuple(random_entry(rng) for _ in range(rng.randrange(1, 4))))  # type: ignore[arg-type]
+        for _ in range(rng.randrange(4))
+    ]
+    known = list(model)
+    updates = [random_change(rng, model[number]) for number in rng.sample(known, min(len(known), rng.randrange(4)))]
+    deletes = [*rng.sample(known, min(len(known), rng.randrange(3))), 10**6]
+    ids = iter(await queue.apply(store=mails, update=updates, delete=deletes))
+    for mail in mails:
+        for entry in mail.entries:
+            number = next(ids)
+            stored = queue.get(number)
+            assert stored is not None
+            model[number] = replace(entry, id=number, body=stored.body, size=mail.body.size)
+    model.update((entry.id, entry) for entry in updates)
+    for number in deletes:
+        model.pop(number, None)
+    for claimed in await queue.claim(rng.randrange(3), 50.0):
+        assert claimed == model[claimed.id]
+        if rng.random() < 0.5:
+            queue.release(claimed.id)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("seed", range(4))
+async def test_metrics_equal_a_naive_scan(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    model: dict[int, QueueEntry] = {}
+    for _ in range(3):
+        queue = await SQLiteQueue.open(tmp_path, log=Log(write=[].append))
+        compare(rng, queue, model)
+        for _ in range(40):
+            await random_step(rng, queue, model)
+        compare(rng, queue, model)
+        await queue.close()
+
+
+@pytest.mark.asyncio
+async def test_an_emptied_queue_keeps_no_counters(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    queue = await SQLiteQueue.open(tmp_path, log=Log(write=[].append))
+    mails = [Mail(Body(5), (random_entry(rng),)) for _ in range(50)]  # type: ignore[arg-type]
+    await queue.apply(delete=await queue.apply(store=mails))
+    assert all(not buckets for buckets in queue._index._buckets.values())
+    assert queue.metric("bytes") == queue.metric("count") == 0
+    await queue.close()
+
+
+def filled(count: int) -> QueueIndex:
+    index = QueueIndex()
+    for number in range(1, count + 1):
+        index.add(replace(random_entry(random.Random(number)), id=number, size=10))
+    return index
+
+
+PAGES = [
+    ({}, 3, 0, [1, 2, 3]),
+    ({}, 3, 3, [4, 5, 6]),
+    ({}, 3, 9, [10]),
+    ({}, 3, 10, []),
+    ({}, 0, 0, []),
+    ({"id": [b"4", b"2", b"77", b"x", b"9" * 30]}, 10, 0, [2, 4]),
+    ({"id": [b"4", b"2"]}, 10, 2, [4]),
+    ({"id": [b"4"], "retry": [b"8"]}, 10, 0, []),
+    ({"id": []}, 10, 0, []),
+]
+
+
+@pytest.mark.parametrize(("filters", "limit", "after", "wanted"), PAGES)
+def test_pages(filters: Filters, limit: int, after: int, wanted: list[int]) -> None:
+    assert [entry.id for entry in filled(10).select(filters, limit, after)] == wanted
+
+
+@pytest.mark.parametrize("name", ["Sender", "recipient", ""])
+def test_unknown_filters(name: str) -> None:
+    index = filled(1)
+    with pytest.raises(ValueError, match=f"unknown queue filter '{name}': known are senderip, saslusername"):
+        index.metric("count", {name: [b"x"]})
+    with pytest.raises(ValueError, match="unknown queue filter"):
+        index.select({name: [b"x"]}, 1, 0)
+
+
+def test_unknown_metric() -> None:
+    with pytest.raises(ValueError, match="unknown queue metric 'size': known are count, bytes"):
+        filled(1).metric("size", {})
+
+
+def test_one_filter_looks_at_no_entry() -> None:
+    index = filled(10)
+    wanted = index.metric("bytes", {"senderdomain": [b"x.example", b"y.example"]})
+    index.stored.clear()
+    assert index.metric("bytes", {"senderdomain": [b"x.example", b"y.example"]}) == wanted > 0
