@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 TIME = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?\Z")
 SIZE = re.compile(r"(\d+)\s*(TiB|GiB|MiB|KiB|B)?\Z")
 SIZES = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
+CONTROL_SOCKET = "control.sock"  # in queues.path, unless environment.controlsocket says otherwise
 
 
 def read_seconds(value: object) -> object:

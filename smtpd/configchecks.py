@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hsl.errors import near
-from hsl.smtpd.config import Phases, Queues
+from hsl.smtpd.config import CONTROL_SOCKET, Phases, Queues
 from hsl.smtpd.yamlfile import Document, KeyPath
 
 MAX_SOCKET_PATH = 107  # sockaddr_un
 STAGES = tuple(Phases.model_fields)
-CONTROL_SOCKET = "control.sock"
 
 
 def check_references(document: Document, folder: Path) -> None:
@@ -204,7 +203,9 @@ def check_state(document: Document) -> None:
 def check_control_socket(document: Document, folder: Path) -> None:
     given = ("environment", "controlsocket")
     text = document.text(given)
-    path = folder / text if text else folder / (document.text(("queues", "path")) or "") / CONTROL_SOCKET
+    path = (
+        folder / text if text else folder / (document.text(("queues", "path")) or str(Queues().path)) / CONTROL_SOCKET
+    )
     if len(str(path).encode("utf-8", "replace")) > MAX_SOCKET_PATH:
         span = document.value_span(given if text else ("queues", "path"))
         message = f"the control socket's path is longer than {MAX_SOCKET_PATH} bytes: {path}"

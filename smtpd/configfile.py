@@ -15,7 +15,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from hsl.errors import Diagnostic, near
-from hsl.smtpd.config import Config
+from hsl.smtpd.config import CONTROL_SOCKET, Config, Queues
 from hsl.smtpd.configchecks import check_references
 from hsl.smtpd.yamlfile import ConfigError, Document, KeyPath, fail, read_yaml
 
@@ -56,6 +56,19 @@ def load_config(path: Path) -> LoadedConfig:
     if config is None:  # the model's errors are findings: fail() has raised
         raise ConfigError(document.findings.items)
     return LoadedConfig(path, config, tuple(document.findings.items))
+
+
+def queue_places(path: Path) -> tuple[Path, Path]:
+    """The queue's folder and the control socket that a file names, whatever else may be wrong with it.
+
+    Raises ConfigError when the file cannot be read or is not YAML.
+    """
+    document = read_yaml(path)
+    fail(document)
+    folder = path.resolve().parent
+    queue = folder / (document.text(("queues", "path")) or str(Queues().path))
+    control = document.text(("environment", "controlsocket"))
+    return queue, folder / control if control else queue / CONTROL_SOCKET
 
 
 def validate(document: Document, folder: Path) -> Config | None:
