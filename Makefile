@@ -1,0 +1,41 @@
+# `make demo` and `make test` set themselves up: a virtual environment in .venv, and Debian's packages when root.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PACKAGES_DEMO := postfix swaks
+PACKAGES_TEST := postfix swaks redis-server spamassassin spamd php-cli tmux
+
+.PHONY: demo test test-quick lint bench serve clean
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+demo: $(READY)
+	@tools/packages $(PACKAGES_DEMO)
+	@$(BIN)/python bench/demo/demo.py
+
+test: $(READY)
+	@tools/packages $(PACKAGES_TEST)
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest -q
+
+test-quick: $(READY)
+	$(BIN)/python -m pytest -q -x tests/language tests/library
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	tools/typecheck $(BIN)/mypy
+
+bench: $(READY)
+	@tools/packages $(PACKAGES_DEMO)
+	$(BIN)/python bench/smtp/bench.py
+
+serve: $(READY)
+	$(BIN)/hsl serve -c scripts/outbound/smtpd.yaml
+
+clean:
+	rm -rf $(VENV) build
