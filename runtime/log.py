@@ -19,8 +19,12 @@ PLAIN = re.compile(r"[A-Za-z0-9_.:@/<>+=\[\],*-]+\Z")
 def format_event(level: str, event: str, fields: dict[str, object], now: float | None = None) -> str:
     now = time.time() if now is None else now
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
-    shown = " ".join(f"{key}={format_value(value)}" for key, value in fields.items() if value not in (None, "", b""))
+    shown = " ".join(f"{key}={format_value(value)}" for key, value in fields.items() if not is_absent(value))
     return f"{stamp} {level} {event} {shown}".rstrip()
+
+
+def is_absent(value: object) -> bool:
+    return value is None or (isinstance(value, str | bytes) and not value)
 
 
 def format_value(value: object) -> str:
