@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,10 @@ async def opened(path: Path, lines: list[str] | None = None) -> AsyncIterator[SQ
             yield queue
         finally:
             await queue.close()
+
+
+def silent() -> Log:
+    return Log(write=lambda line: None)
 
 
 def entry(recipient: bytes = b"to@example.org", **fields: object) -> QueueEntry:
@@ -148,6 +154,20 @@ async def test_bodies(tmp_path: Path, size: int) -> None:
         assert stored is not None
         assert stored.size == queue.body(stored).size == size
         assert read(queue, stored) == read(queue, stored) == data
+
+
+async def test_a_file_and_its_folder_are_synced_before_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[str, object]] = []
+    fsync = os.fsync
+
+    def record(fd: int) -> None:
+        fsync(fd)
+        synced.append((os.readlink(f"/proc/self/fd/{fd}"), rows(tmp_path, "SELECT count(*) FROM body")[0][0]))
+
+    async with opened(tmp_path) as queue:
+        monkeypatch.setattr("hsl.runtime.spool.os.fsync", record)
+        await queue.apply(store=[mail(b"x" * 100_000)])
+        assert synced == [(str(files(tmp_path)[0]), 0), (str(tmp_path / "bodies"), 0)]
 
 
 @pytest.mark.parametrize("size", [10, 200_000])
@@ -386,7 +406,7 @@ async def test_calls_are_committed_in_groups(tmp_path: Path) -> None:
             calls = [asyncio.create_task(queue.apply(store=[mail(b"%d" % number)])) for number in range(100)]
             await asyncio.sleep(0)
             assert queue.transactions == 0
-        ids = sum(await asyncio.gather(*calls), [])
+        ids = list(chain.from_iterable(await asyncio.gather(*calls)))
         assert ids == list(range(1, 101))
         assert queue.transactions <= 2
         assert [read(queue, queue.get(number)) for number in ids] == [b"%d" % number for number in range(100)]
@@ -473,7 +493,7 @@ async def test_close_finishes_what_was_begun(tmp_path: Path) -> None:
         calls = [asyncio.create_task(queue.apply(store=[mail(b"x" * size)])) for size in (1, 100_000, 2, 200_000)]
         await asyncio.sleep(0)
         await asyncio.gather(queue.close(), queue.close())
-        assert sorted(sum(await asyncio.gather(*calls), [])) == [1, 2, 3, 4]
+        assert sorted(chain.from_iterable(await asyncio.gather(*calls))) == [1, 2, 3, 4]
         with pytest.raises(QueueClosed):
             await queue.apply(store=[mail()])
     async with opened(tmp_path) as queue:
@@ -544,16 +564,21 @@ async def test_has_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, floor: int, limit: int, free: int, size: int, wanted: bool
 ) -> None:
     monkeypatch.setattr("hsl.runtime.queue.free_bytes", lambda _: free)
-    queue = await SQLiteQueue.open(tmp_path, log=Log(write=[].append), free_floor=floor, size_limit=limit)
+    queue = await SQLiteQueue.open(tmp_path, log=silent(), free_floor=floor, size_limit=limit)
     assert queue.has_room(size) is wanted
     await queue.close()
 
 
 async def test_has_room_asks_the_disk_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Path] = []
-    monkeypatch.setattr("hsl.runtime.queue.free_bytes", lambda path: asked.append(path) or 1000)
+
+    def free_bytes(path: Path) -> int:
+        asked.append(path)
+        return 1000
+
+    monkeypatch.setattr("hsl.runtime.queue.free_bytes", free_bytes)
     clock = FixedClock()
-    queue = await SQLiteQueue.open(tmp_path, log=Log(write=[].append), free_floor=1000, clock=clock)
+    queue = await SQLiteQueue.open(tmp_path, log=silent(), free_floor=1000, clock=clock)
     assert [queue.has_room(), queue.has_room(1), queue.has_room()] == [True, False, True]
     assert len(asked) == 1
     clock.now += 1.0
@@ -579,7 +604,7 @@ async def test_no_answer_about_the_disk_is_no_room(tmp_path: Path) -> None:
 
 
 async def test_two_openers(tmp_path: Path) -> None:
-    log = Log(write=[].append)
+    log = silent()
     async with opened(tmp_path) as queue:
         [number] = await queue.apply(store=[mail()])
         with pytest.raises(QueueLocked, match=r"in use by process \d+"):
@@ -619,7 +644,7 @@ async def test_readonly_without_a_queue(tmp_path: Path) -> None:
 
 
 async def test_an_unknown_schema_is_left_alone(tmp_path: Path) -> None:
-    log = Log(write=[].append)
+    log = silent()
     connection = sqlite3.connect(tmp_path / "queue.db")
     connection.executescript("CREATE TABLE entry (id); PRAGMA user_version = 7")
     connection.close()
@@ -638,14 +663,14 @@ async def test_an_unknown_schema_is_left_alone(tmp_path: Path) -> None:
 async def test_a_file_that_is_no_database(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "queue.db").write_bytes(content)
     with pytest.raises(QueueError, match="cannot use"):
-        await SQLiteQueue.open(tmp_path, log=Log(write=[].append))
+        await SQLiteQueue.open(tmp_path, log=silent())
     assert (tmp_path / "queue.db").read_bytes() == content
 
 
 async def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(QueueError, match="cannot create the queue's folder"):
-        await SQLiteQueue.open(tmp_path / "file" / "q", log=Log(write=[].append))
+        await SQLiteQueue.open(tmp_path / "file" / "q", log=silent())
 
 
 async def test_orphans_are_removed_at_start(tmp_path: Path) -> None:

@@ -39,6 +39,10 @@ class Body:
         return [b"x" * self.size]
 
 
+def silent() -> Log:
+    return Log(write=lambda line: None)
+
+
 def naive_value(name: str, entry: QueueEntry) -> bytes:
     values: dict[str, bytes] = {
         "senderip": entry.senderip.lower().encode(),
@@ -137,7 +141,7 @@ async def test_metrics_equal_a_naive_scan(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     model: dict[int, QueueEntry] = {}
     for _ in range(3):
-        queue = await SQLiteQueue.open(tmp_path, log=Log(write=[].append))
+        queue = await SQLiteQueue.open(tmp_path, log=silent())
         compare(rng, queue, model)
         for _ in range(40):
             await random_step(rng, queue, model)
@@ -148,7 +152,7 @@ async def test_metrics_equal_a_naive_scan(tmp_path: Path, seed: int) -> None:
 @pytest.mark.asyncio
 async def test_an_emptied_queue_keeps_no_counters(tmp_path: Path) -> None:
     rng = random.Random(0)
-    queue = await SQLiteQueue.open(tmp_path, log=Log(write=[].append))
+    queue = await SQLiteQueue.open(tmp_path, log=silent())
     mails = [Mail(Body(5), (random_entry(rng),)) for _ in range(50)]  # type: ignore[arg-type]
     await queue.apply(delete=await queue.apply(store=mails))
     assert all(not buckets for buckets in queue._index._buckets.values())
