@@ -1,0 +1,240 @@
+"""A failed or delayed entry in; a delivery status notification out (RFC 3464 in the multipart/report of RFC 6522).
+
+The report is 7-bit: what a peer said is stripped of control characters, other octets are escaped, and addresses with
+other than ASCII have the 7-bit form of RFC 6533 3. Only `To:` holds UTF-8, when the sender's address does.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+import secrets
+import textwrap
+import uuid
+from dataclasses import dataclass
+from email.utils import formatdate
+
+from hsl.runtime.message import BytesBody
+from hsl.runtime.model import NULL_SENDER, Address, Attempt, Body, Mail, QueueEntry
+from hsl.runtime.protocols import Clock
+
+MAX_HEADERS = 64 * 1024  # octets of the original's headers in a report
+MAX_DIAGNOSTIC = 2000  # characters of a peer's reply in a report
+MAX_LINE = 998  # RFC 5322 2.1.1
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+LONG_WORD = re.compile(r"(\S{900})(?=\S)")
+REPLY = re.compile(r"[45]\d\d ")
+# Errors that tell of our own network or configuration are not the sender's business.
+PRIVATE_KINDS = {"bind": "The mail system could not open a connection.", "config": "The mail system has no route."}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an entry failed without an attempt. `status` is an RFC 3463 code."""
+
+    text: str
+    status: tuple[int, int, int] = (5, 0, 0)
+
+
+EXPIRED = Reason("The message could not be delivered within the time limit.", (4, 4, 7))
+EXHAUSTED = Reason("The message was not delivered and no retry is left.", (4, 4, 7))
+REFUSED = Reason("The message was returned by the policy of the mail system.", (5, 7, 1))
+
+
+def failure_dsn(
+    entry: QueueEntry, cause: Attempt | Reason, *, hostname: str, original: Body | None, clock: Clock
+) -> bytes:
+    """The notification that `entry` failed for good. Raises ValueError for a null sender (RFC 5321 6.1)."""
+    text = [
+        f"This is the mail system at {header_text(hostname)}.",
+        "Your message could not be delivered to the recipient below and was removed from the queue.",
+    ]
+    if isinstance(cause, Attempt) and not cause.permanent:
+        text.append("No more attempts will be made; the last one failed as shown.")
+    fields = recipient_fields(entry, "failed", cause)
+    if isinstance(cause, Attempt):
+        fields.append(("Last-Attempt-Date", date(clock.time())))
+    return build(entry, "Undelivered mail returned to sender", text, fields, cause, hostname, original, clock)
+
+
+def delay_dsn(
+    entry: QueueEntry, cause: Attempt | Reason, *, hostname: str, original: Body | None, clock: Clock, until: float
+) -> bytes:
+    """The notification that `entry` is late; it will be tried until `until` (UTC wall seconds).
+
+    Raises ValueError for a null sender.
+    """
+    text = [
+        f"This is the mail system at {header_text(hostname)}.",
+        "Your message could not yet be delivered to the recipient below. You need not send it again:",
+        f"more attempts will be made until {date(until)}.",
+    ]
+    fields = recipient_fields(entry, "delayed", cause)
+    if isinstance(cause, Attempt):
+        fields.append(("Last-Attempt-Date", date(clock.time())))
+    fields.append(("Will-Retry-Until", date(until)))
+    return build(entry, "Delayed mail, still being tried", text, fields, cause, hostname, original, clock)
+
+
+def notification(entry: QueueEntry, data: bytes, transportid: str, now: float) -> Mail:
+    """The report as mail from the null sender to the failed mail's sender, due at once."""
+    report = QueueEntry(
+        transaction=str(uuid.uuid4()),
+        sender=NULL_SENDER,
+        recipient=entry.sender,
+        transportid=transportid,
+        serverid=entry.serverid,
+        size=len(data),
+        eightbit=not data.isascii(),
+        smtputf8=not entry.sender.path.isascii(),
+        ts=now,
+        due=now,
+    )
+    return Mail(BytesBody(data), (report,))
+
+
+def recipient_fields(entry: QueueEntry, action: str, cause: Attempt | Reason) -> list[tuple[str, str]]:
+    """The per-recipient fields (RFC 3464 2.3)."""
+    fields = [
+        ("Final-Recipient", typed_address(entry.recipient)),
+        ("Action", action),
+        ("Status", ".".join(map(str, status(cause)))),
+    ]
+    if isinstance(cause, Attempt):
+        if cause.remotemx or cause.remoteip:
+            fields.append(("Remote-MTA", f"dns; {header_text(cause.remotemx) or f'[{cause.remoteip}]'}"))
+        fields.append(("Diagnostic-Code", f"{'smtp' if cause.result else 'x-local'}; {explain(cause)}"))
+    return fields
+
+
+def status(cause: Attempt | Reason) -> tuple[int, int, int]:
+    """The RFC 3463 code: the peer's where it is one of failure, else one of the reply's class."""
+    if isinstance(cause, Reason):
+        return cause.status
+    known = cause.result.enhanced if cause.result else cause.error.enhanced if cause.error else None
+    wanted = 5 if cause.permanent else 4
+    return known if known is not None and known[0] == wanted else (wanted, 0, 0)
+
+
+def expired(entry: QueueEntry, reason: Reason = EXPIRED) -> Reason:
+    """The reason together with the last reply that a peer gave to this entry, if one did."""
+    if not REPLY.match(entry.error):
+        return reason
+    return Reason(f"{reason.text} The last reply was: {header_text(entry.error, MAX_DIAGNOSTIC)}", reason.status)
+
+
+def explain(cause: Attempt | Reason) -> str:
+    """What went wrong, as safe ASCII on one line."""
+    if isinstance(cause, Reason):
+        return cause.text
+    if cause.result is not None:
+        enhanced = ".".join(map(str, cause.result.enhanced)) + " " if cause.result.enhanced else ""
+        return header_text(f"{cause.result.code} {enhanced}{' '.join(cause.result.lines)}", MAX_DIAGNOSTIC)
+    if cause.error is not None:
+        return PRIVATE_KINDS.get(cause.error.kind) or header_text(cause.error.message, MAX_DIAGNOSTIC)
+    return "unknown error"
+
+
+def header_text(text: str, limit: int = 255) -> str:
+    """Text of others as ASCII for one header line: no control characters, escapes for the rest."""
+    return UNSAFE.sub(" ", text)[:limit].encode("ascii", "backslashreplace").decode().strip()
+
+
+def address_text(address: Address) -> str:
+    return UNSAFE.sub("", address.path.decode("utf-8", "backslashreplace"))
+
+
+def typed_address(address: Address) -> str:
+    """`rfc822; a@b`, or `utf-8; ...` with every other character as \\x{HEX} (RFC 6533 3)."""
+    text = address_text(address)
+    if text.isascii():
+        return f"rfc822; {text}"
+    escaped = "".join(c if c.isascii() and c not in "\\+=" else f"\\x{{{ord(c):02X}}}" for c in text)
+    return f"utf-8; {escaped}"
+
+
+def date(seconds: float) -> str:
+    return formatdate(seconds, usegmt=False, localtime=False)
+
+
+def fold(name: str, value: str) -> str:
+    """A header field, folded at spaces; a longer word is cut below the line limit."""
+    text = f"{name}: " + LONG_WORD.sub(r"\1 ", value)
+    return "\r\n".join(textwrap.wrap(text, 76, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
+
+
+def headers_of(body: Body) -> bytes:
+    """A message's header section in whole lines, at most MAX_HEADERS octets."""
+    head = b""
+    for chunk in body.chunks():
+        head += chunk
+        if head.startswith(b"\r\n"):
+            return b""
+        if (end := head.find(b"\r\n\r\n")) >= 0 and end + 2 <= MAX_HEADERS:
+            return head[: end + 2]
+        if len(head) > MAX_HEADERS:
+            break
+    head = head[:MAX_HEADERS]
+    return head[: head.rfind(b"\r\n") + 2] if b"\r\n" in head else head
+
+
+def encode_part(data: bytes) -> tuple[str, bytes]:
+    """The transfer encoding and the encoded data: as it is when it is 7-bit in short lines, else quoted-printable."""
+    lines = data.split(b"\r\n")
+    if (
+        data.isascii()
+        and b"\0" not in data
+        and all(len(line) <= MAX_LINE and b"\r" not in line and b"\n" not in line for line in lines)
+    ):
+        return "7bit", data
+    encoded = (binascii.b2a_qp(line, istext=False).replace(b"=\n", b"=\r\n") for line in lines)
+    return "quoted-printable", b"\r\n".join(encoded)
+
+
+def part(content_type: str, data: bytes) -> bytes:
+    encoding, encoded = encode_part(data)
+    return f"Content-Type: {content_type}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode() + encoded + b"\r\n"
+
+
+def build(
+    entry: QueueEntry,
+    subject: str,
+    text: list[str],
+    fields: list[tuple[str, str]],
+    cause: Attempt | Reason,
+    hostname: str,
+    original: Body | None,
+    clock: Clock,
+) -> bytes:
+    """The whole report: human text, status, and the original's headers where there still is an original."""
+    if entry.sender == NULL_SENDER:
+        raise ValueError("no notification goes to the null sender")
+    host = header_text(hostname)
+    boundary = f"=_{secrets.token_hex(16)}"
+    recipient = header_text(address_text(entry.recipient), 1000)
+    explanation = textwrap.wrap(explain(cause), 76, initial_indent="    ", subsequent_indent="    ")
+    human = "\r\n".join([*text, "", f"<{recipient}>:", *explanation])
+    message_fields = [("Reporting-MTA", f"dns; {host}"), ("Arrival-Date", date(entry.ts))]
+    parts = [
+        part("text/plain; charset=us-ascii", human.encode()),
+        part("message/delivery-status", status_part(message_fields) + b"\r\n" + status_part(fields)),
+    ]
+    if original is not None:
+        parts.append(part("text/rfc822-headers", headers_of(original)))
+    top = [
+        f"From: Mail Delivery System <MAILER-DAEMON@{host}>",
+        f"To: <{address_text(entry.sender)}>",
+        f"Subject: {subject}",
+        f"Date: {date(clock.time())}",
+        f"Message-ID: <{uuid.uuid4()}@{host}>",
+        "Auto-Submitted: auto-replied",
+        "MIME-Version: 1.0",
+        f'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="{boundary}"',
+    ]
+    mark = f"--{boundary}".encode()
+    body = b"".join(mark + b"\r\n" + item for item in parts)
+    return "\r\n".join(top).encode() + b"\r\n\r\n" + body + mark + b"--\r\n"
+
+
+def status_part(fields: list[tuple[str, str]]) -> bytes:
+    return "".join(fold(name, value) + "\r\n" for name, value in fields).encode()

@@ -1,0 +1,654 @@
+"""Due queue entries in; attempts, and one queue transaction for each entry's outcome, out.
+
+An entry goes: claim, expiry, pre-delivery, attempt, post-delivery, commit. Nothing is lost on the way: a stop gives
+entries back, an error of our own puts them off, and a result that the disk does not take stays in memory until it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol
+
+from hsl.runtime.context import PostDeliveryContext, PreDeliveryContext
+from hsl.runtime.log import Log
+from hsl.runtime.model import (
+    DEFER,
+    HOLD,
+    NULL_SENDER,
+    Address,
+    Attempt,
+    AttemptError,
+    Body,
+    DeliveryPlan,
+    Mail,
+    QueueEntry,
+)
+from hsl.runtime.protocols import Clock, Queue, QueueFull, Slots
+from hsl.runtime.verdict import Verdict
+from hsl.smtpd import dsn
+from hsl.smtpd.config import Retry
+from hsl.smtpd.dsn import EXHAUSTED, EXPIRED, REFUSED, Reason
+from hsl.smtpd.lanes import Lane, Lanes, lane_of, share_of
+from hsl.smtpd.transports import Route, RouteError, TransportTable
+from hsl.values import Value
+
+PUT_OFF = 300.0  # seconds until the next look at an entry after a script's error, or one of ours
+MIN_DELAY = 1.0  # seconds; Reschedule(0) would otherwise turn as fast as the machine can
+RECHECK = 60.0  # seconds between two looks at the clock: wall time may jump
+MIN_PAUSE = 0.05  # seconds; rounding of due times must not make the loop spin
+CLAIM = 256  # entries taken from the queue at once
+WAITING_LIMIT = 100_000  # entries claimed and waiting, over all lanes
+LANE_LIMIT = 10_000  # of one lane; what is due beyond it is put off by a minute or two
+LAST_MOMENT = 5.0  # seconds that stop() gives to commits after the grace is over
+
+PREPARE, ATTEMPT, SETTLE = "prepare", "attempt", "settle"
+
+
+class Runner(Protocol):
+    """Runs the hook of a stage. Never raises for a script's sake: its errors are the stage's on-error verdict."""
+
+    def has(self, stage: str) -> bool: ...
+
+    async def run(self, context: Any) -> Verdict: ...
+
+
+class AttemptDriver(Protocol):
+    async def attempt(self, plan: DeliveryPlan, entry: QueueEntry, body: Body) -> Attempt: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What becomes of an entry: `delivered`, `delete`, `bounce` or `queue`, and the options of Queue() (seconds)."""
+
+    action: str
+    delay: float | None = None
+    hold: bool = False
+    reason: str | None = None
+    increment_retry: bool = True
+    reset_retry: bool = False
+    transportid: str | None = None
+    recipient: Address | None = None
+
+
+OPTIONS = frozenset(item.name for item in fields(Outcome)) - {"action"}
+
+
+def outcome_of(verdict: Verdict) -> Outcome:
+    """Raises ValueError for an action that decides nothing about a queued entry."""
+    if verdict.action not in ("delete", "bounce", "queue"):
+        raise ValueError(f"{verdict.action} is not a decision about a queued entry")
+    known = {name: value for name, value in verdict.options.items() if name in OPTIONS and value is not None}
+    return Outcome(verdict.action, **known)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """When an entry is tried again: the new retry count, the delay in seconds, whether a delay DSN goes out."""
+
+    retry: int
+    delay: float
+    notify: bool = False
+
+
+def next_step(retries: int, plan: Retry, outcome: Outcome) -> Step:
+    """The step after `retries` retries (0 after the first attempt).
+
+    The delay is the outcome's, else the plan's interval of that number, the last one repeated. `notify` only when the
+    plan chose the delay and this interval is reached for the first time.
+    """
+    retry = 0 if outcome.reset_retry else retries + 1 if outcome.increment_retry else retries
+    if outcome.delay is not None:
+        delay = outcome.delay if outcome.delay > MIN_DELAY else MIN_DELAY  # NAN too
+        return Step(retry, min(delay, max(plan.expire, MIN_DELAY)))
+    index = 0 if outcome.reset_retry else min(retries, len(plan.intervals) - 1)
+    chosen = plan.intervals[index]
+    first = retry == retries + 1 and index == retries
+    return Step(retry, max(chosen.interval, MIN_DELAY), chosen.notify and first)
+
+
+@dataclass(slots=True)
+class Changes:
+    """One queue transaction."""
+
+    store: list[Mail] = field(default_factory=list)
+    update: list[QueueEntry] = field(default_factory=list)
+    delete: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Work:
+    """One claimed entry on its way through an attempt."""
+
+    entry: QueueEntry
+    lane: Lane
+    holder: str
+    route: Route
+    phase: str = PREPARE
+    plan: DeliveryPlan | None = None
+    attempt: Attempt | None = None
+    context: Value = None
+    metadata: dict[bytes, bytes] = field(default_factory=dict)  # as it was claimed
+    slots: bool = False  # a script may hold slots
+    committed: bool = False  # the outcome is on its way to disk
+
+
+class Scheduler:
+    """Delivers a queue. `concurrency`: attempts at once. `transports` may be replaced while it runs (reload)."""
+
+    def __init__(
+        self,
+        *,
+        queue: Queue,
+        runner: Runner,
+        deliverer: AttemptDriver,
+        transports: TransportTable,
+        slots: Slots,
+        log: Log,
+        clock: Clock,
+        hostname: str,
+        concurrency: int,
+        uniform: Callable[[float, float], float] = random.uniform,
+        commit_retry: float = 1.0,
+    ) -> None:
+        self.queue = queue
+        self.runner = runner
+        self.deliverer = deliverer
+        self.transports = transports
+        self.slots = slots
+        self.log = log
+        self.clock = clock
+        self.hostname = hostname
+        self.concurrency = concurrency
+        self.uniform = uniform
+        self.commit_retry = commit_retry
+        self.lanes = Lanes(share_of(concurrency))
+        self._wake = asyncio.Event()
+        self._flowing = asyncio.Event()  # cleared while a result cannot be committed
+        self._flowing.set()
+        self._running: dict[int, Work] = {}
+        self._again: set[int] = set()  # changed by an administrator during their attempt, and claimed once more
+        self._tasks: dict[asyncio.Task[None], Work] = {}
+        self._commits: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._attempts = 0
+        self._held = 0
+        self._blocking = 0
+        self._stopping = False
+        self._ending = False
+
+    @property
+    def running(self) -> int:
+        """How many entries are between claim and commit."""
+        return len(self._tasks)
+
+    # Life
+
+    def start(self) -> None:
+        """Begin to claim. To be called once, on the event loop."""
+        self._loops = [asyncio.create_task(self._loop()), asyncio.create_task(self._watch())]
+
+    def wake(self) -> None:
+        """Look at the queue and the clock now."""
+        self._wake.set()
+
+    async def stop(self, grace: float) -> None:
+        """Stop claiming, give back what waits, and let attempts that have begun end within `grace` seconds.
+
+        An attempt cut off at the end of the grace is tried again after a restart: a duplicate if it was at the dot.
+        """
+        self._stopping = True
+        self.wake()
+        if self._loops:
+            self._loops[1].cancel()
+            await asyncio.wait(self._loops[:1], timeout=min(grace, LAST_MOMENT))
+            self._loops[0].cancel()
+            await asyncio.gather(*self._loops, return_exceptions=True)
+        for entry_id in self.lanes.drain():
+            self.queue.release(entry_id)
+        for task, work in self._tasks.items():
+            if work.phase == PREPARE:
+                task.cancel()
+        await finish(self._tasks, grace)
+        self._ending = True
+        for task in self._tasks:
+            task.cancel()
+        await finish({*self._tasks, *self._commits}, LAST_MOMENT)
+        left = sorted(self._running)
+        if left or self._commits:
+            self.log.error("delivery_unfinished", entries=",".join(map(str, left)), commits=len(self._commits))
+
+    async def _watch(self) -> None:
+        while True:
+            await self.queue.wait_changed()
+            self.wake()
+
+    # Claiming
+
+    async def _loop(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                await self._claim()
+                self._start_ready({})
+            except Exception:
+                self.log.error("scheduler_failed", traceback=traceback.format_exc())
+                await asyncio.sleep(self.commit_retry)
+            await self._pause()
+
+    async def _claim(self) -> None:
+        """Take what is due into the lanes, and start what may start."""
+        while self._claiming():
+            now = self.clock.time()
+            due = self.queue.next_due()
+            if due is None or due > now:
+                return
+            batch = await self.queue.claim(CLAIM, now)
+            if not batch:
+                return
+            surplus = [entry for entry in batch if not self._enlist(entry)]
+            self._start_ready({entry.id: entry for entry in batch})
+            if surplus:
+                await self._postpone(surplus)
+
+    def _claiming(self) -> bool:
+        return self._flowing.is_set() and not self._stopping and len(self.lanes) < WAITING_LIMIT
+
+    def _enlist(self, entry: QueueEntry) -> bool:
+        """Put a claimed entry in its lane; False when the lane is full."""
+        if entry.id in self._running:
+            self._again.add(entry.id)
+        elif entry.id not in self.lanes:
+            lane = lane_of(entry)
+            if self.lanes.waiting(lane) >= LANE_LIMIT:
+                return False
+            self.lanes.add(lane, entry.id)
+        return True
+
+    async def _postpone(self, surplus: list[QueueEntry]) -> None:
+        now = self.clock.time()
+        for entry in surplus:
+            entry.state, entry.due = DEFER, now + self.uniform(RECHECK, 2 * RECHECK)
+        await self._commit(Changes(update=surplus))
+
+    def _start_ready(self, fresh: Mapping[int, QueueEntry]) -> None:
+        """Start waiting entries as far as attempts are free. `fresh`: entries claimed in this very turn."""
+        while self._flowing.is_set() and not self._stopping and len(self._tasks) < self.concurrency:
+            turn = self.lanes.next()
+            if turn is None:
+                return
+            lane, entry_id = turn
+            entry = fresh.get(entry_id) or self.queue.get(entry_id)
+            if entry is None or entry.state == HOLD or entry.due > self.clock.time():
+                self.lanes.done(lane)  # deleted, held or put off by an administrator while it waited
+                self.queue.release(entry_id)
+            else:
+                self._start(lane, entry)
+
+    def _start(self, lane: Lane, entry: QueueEntry) -> None:
+        self._attempts += 1
+        work = Work(
+            entry=entry,
+            lane=lane,
+            holder=f"{self.hostname}/{entry.id}/{self._attempts}",
+            route=self.transports.route(entry.transportid) or self.transports.fallback(entry.transportid),
+            metadata=dict(entry.metadata),
+        )
+        task = asyncio.create_task(self._deliver(work))
+        self._running[entry.id] = work
+        self._tasks[task] = work
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        work = self._tasks.pop(task)
+        del self._running[work.entry.id]
+        self.lanes.done(work.lane)
+        if work.entry.id in self._again:
+            self._again.discard(work.entry.id)
+            self.queue.release(work.entry.id)
+        if task.cancelled():
+            if not work.committed:  # also one that never ran
+                self.queue.release(work.entry.id)
+        elif (error := task.exception()) is not None:
+            self.log.error("delivery_task_failed", queue=work.entry.id, reason=repr(error))
+        self.wake()
+
+    async def _pause(self) -> None:
+        """Until something changed, an entry falls due, or RECHECK is over; monotonic time."""
+        due = self.queue.next_due() if self._claiming() else None
+        timeout = RECHECK if due is None else min(max(due - self.clock.time(), MIN_PAUSE), RECHECK)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._wake.wait()
+
+    # One entry
+
+    async def _deliver(self, work: Work) -> None:
+        """Bring one entry to its outcome, whatever happens on the way."""
+        try:
+            await self._process(work)
+        except asyncio.CancelledError:
+            await self._interrupted(work)
+            raise
+        except Exception:
+            self.log.error("delivery_failed", queue=work.entry.id, traceback=traceback.format_exc())
+            await self._rescue(work)
+        finally:
+            await self._release_slots(work)
+
+    async def _process(self, work: Work) -> None:
+        if self._expired(work):
+            await self._conclude(work, self._give_up(work), dsn.expired(work.entry))
+            return
+        try:
+            plan = self.transports.plan(work.entry)
+        except RouteError as error:
+            self.log.error("no_route", queue=work.entry.id, transport=work.entry.transportid, reason=str(error))
+            work.attempt = Attempt(error=AttemptError(True, str(error), "config"))
+        else:
+            verdict = await self._predelivery(work, plan)
+            if verdict.action != "try":
+                await self._refrain(work, verdict)
+                return
+            await self._attempt(work)
+        await self._conclude(work, self._default(work), work.attempt or REFUSED)
+
+    async def _predelivery(self, work: Work, plan: DeliveryPlan) -> Verdict:
+        work.plan = plan
+        if not self.runner.has("predelivery"):
+            return Verdict("try", explicit=False)
+        context = PreDeliveryContext(entry=work.entry, plan=plan, retries=work.route.retry.count, holder=work.holder)
+        work.slots = True
+        verdict = await self.runner.run(context)
+        work.plan, work.context = context.plan, context.context
+        work.entry.metadata = context.entry.metadata
+        return verdict
+
+    async def _refrain(self, work: Work, verdict: Verdict) -> None:
+        """Pre-delivery decided against an attempt."""
+        outcome = outcome_of(verdict)
+        if outcome.action != "queue":
+            await self._conclude(work, outcome, REFUSED)
+            return
+        if verdict.error:  # spread, for all entries fail at once when the state backend is gone
+            outcome = Outcome("queue", delay=PUT_OFF * self.uniform(1.0, 1.2), increment_retry=False)
+        over = self._over(work, outcome)
+        if over is not None:
+            await self._conclude(work, self._give_up(work), over)
+        else:
+            work.phase = SETTLE
+            await self._release_slots(work)
+            await self._settle(work, outcome, REFUSED)
+
+    async def _attempt(self, work: Work) -> None:
+        assert work.plan is not None
+        await self._flowing.wait()
+        work.phase = ATTEMPT
+        work.attempt = await self.deliverer.attempt(work.plan, work.entry, self.queue.body(work.entry))
+
+    async def _conclude(self, work: Work, default: Outcome, cause: Attempt | Reason) -> None:
+        """Ask post-delivery, then carry out its decision, or the default one."""
+        work.phase = SETTLE
+        await self._release_slots(work)
+        outcome = await self._postdelivery(work, default)
+        if outcome.action == "queue" and (over := self._over(work, outcome)) is not None:
+            outcome = self._give_up(work)
+            cause = work.attempt or over
+        await self._settle(work, outcome, cause)
+
+    async def _postdelivery(self, work: Work, default: Outcome) -> Outcome:
+        """The script's outcome. A delivered entry can only be observed, and an error here takes the default."""
+        if not self.runner.has("postdelivery"):
+            return default
+        delivered = default.action == "delivered"
+        try:
+            context = PostDeliveryContext(
+                entry=work.entry,
+                attempt=work.attempt,
+                action=None if delivered else default.action.upper(),
+                retries=work.route.retry.count,
+                context=work.context,
+            )
+            verdict = await self.runner.run(context)
+            work.entry.metadata = context.entry.metadata
+            return default if delivered or verdict.action == "default" else outcome_of(verdict)
+        except Exception:
+            self.log.error("postdelivery_failed", queue=work.entry.id, traceback=traceback.format_exc())
+            return default
+
+    async def _interrupted(self, work: Work) -> None:
+        """The task was cancelled: a known outcome is kept, without the script; else the entry is given back."""
+        if work.committed:
+            return
+        if work.attempt is not None:
+            default = self._default(work)
+            await self._settle(work, default, work.attempt)
+        elif work.entry.metadata != work.metadata:
+            await self._commit(Changes(update=[work.entry]), work)
+
+    async def _rescue(self, work: Work) -> None:
+        """After an error of our own: delivered stays delivered, everything else is put off."""
+        if work.committed:
+            return
+        if work.attempt is not None and work.attempt.delivered:
+            changes = Changes(delete=[work.entry.id])
+        else:
+            work.entry.state, work.entry.due = DEFER, self.clock.time() + PUT_OFF
+            changes = Changes(update=[work.entry])
+        try:
+            await self._commit(changes, work)
+        except Exception:
+            # It stays claimed: on disk, and out of the way until a restart.
+            self.log.error("entry_stuck", queue=work.entry.id, traceback=traceback.format_exc())
+
+    async def _release_slots(self, work: Work) -> None:
+        if not work.slots:
+            return
+        work.slots = False
+        try:
+            await self.slots.release(work.holder)
+        except Exception as error:  # the lease ends by itself
+            self.log.warning("slots_not_released", queue=work.entry.id, holder=work.holder, reason=str(error))
+
+    # Decisions
+
+    def _expired(self, work: Work) -> bool:
+        return self.clock.time() - work.entry.ts > work.route.retry.expire
+
+    def _over(self, work: Work, outcome: Outcome) -> Reason | None:
+        """Why an entry may not be queued again. Age counts for itself: a script may leave the retry count alone."""
+        if outcome.hold:
+            return None
+        if self._expired(work):
+            return dsn.expired(work.entry, EXPIRED)
+        step = next_step(work.entry.retry, work.route.retry, outcome)
+        return dsn.expired(work.entry, EXHAUSTED) if step.retry > work.route.retry.count else None
+
+    def _give_up(self, work: Work) -> Outcome:
+        bounces = work.route.dsn.enabled and work.entry.sender != NULL_SENDER
+        return Outcome("bounce" if bounces else "delete")
+
+    def _default(self, work: Work) -> Outcome:
+        """What follows from an attempt when no script objects."""
+        assert work.attempt is not None
+        if work.attempt.delivered:
+            return Outcome("delivered")
+        queue = Outcome("queue")
+        return self._give_up(work) if work.attempt.permanent or self._over(work, queue) else queue
+
+    # Outcomes
+
+    async def _settle(self, work: Work, outcome: Outcome, cause: Attempt | Reason) -> None:
+        if outcome.action == "bounce" and work.entry.sender == NULL_SENDER:
+            outcome = Outcome("delete")  # RFC 5321 6.1: never a notification for a notification
+        changes = self._changes(work, outcome, cause)
+        self._record(work, outcome)
+        await self._commit(changes, work)
+
+    def _changes(self, work: Work, outcome: Outcome, cause: Attempt | Reason) -> Changes:
+        if outcome.action == "queue":
+            return self._requeue(work, outcome, cause)
+        changes = Changes(delete=[work.entry.id])
+        if outcome.action == "bounce":
+            changes.store.append(self._notify(work, lambda original: self._failure(work, cause, original)))
+        return changes
+
+    def _requeue(self, work: Work, outcome: Outcome, cause: Attempt | Reason) -> Changes:
+        entry, now = work.entry, self.clock.time()
+        current = self.queue.get(entry.id)
+        if current is None:  # an administrator deleted it during the attempt
+            return Changes(delete=[entry.id])
+        step = next_step(entry.retry, work.route.retry, outcome)
+        changes = Changes(update=[entry])
+        if step.notify and not outcome.hold and isinstance(cause, Attempt) and entry.sender != NULL_SENDER:
+            changes.store.append(self._notify(work, lambda original: self._delay(work, cause, original)))
+        entry.retry, entry.due = step.retry, now + step.delay
+        entry.state = HOLD if outcome.hold or current.state == HOLD else DEFER
+        entry.transportid = outcome.transportid or entry.transportid
+        entry.recipient = outcome.recipient or entry.recipient
+        entry.error = outcome.reason or (describe(work.attempt) if work.attempt else entry.error)
+        return changes
+
+    def _failure(self, work: Work, cause: Attempt | Reason, original: Body | None) -> bytes:
+        return dsn.failure_dsn(work.entry, cause, hostname=self.hostname, original=original, clock=self.clock)
+
+    def _delay(self, work: Work, cause: Attempt | Reason, original: Body | None) -> bytes:
+        until = work.entry.ts + work.route.retry.expire
+        return dsn.delay_dsn(
+            work.entry, cause, hostname=self.hostname, original=original, clock=self.clock, until=until
+        )
+
+    def _notify(self, work: Work, build: Callable[[Body | None], bytes]) -> Mail:
+        """The notification with the original's headers, or without them when the body cannot be read."""
+        try:
+            data = build(self.queue.body(work.entry))
+        except (OSError, LookupError) as error:
+            self.log.error("body_unreadable", queue=work.entry.id, reason=str(error))
+            data = build(None)
+        transportid = work.route.dsn.transport or work.entry.transportid
+        return dsn.notification(work.entry, data, transportid, self.clock.time())
+
+    def _record(self, work: Work, outcome: Outcome) -> None:
+        """The log line of an attempt, or of a decision without one."""
+        entry = work.entry
+        facts: dict[str, object] = {
+            "queue": entry.id,
+            "transaction": entry.transaction,
+            "sender": f"<{entry.sender.path.decode('utf-8', 'backslashreplace')}>",
+            "recipient": f"<{entry.recipient.path.decode('utf-8', 'backslashreplace')}>",
+            "transport": entry.transportid,
+            "retry": entry.retry,
+            "delay": self.clock.time() - entry.ts,
+            **(attempt_facts(work.attempt, work.plan) if work.attempt else {}),
+            "action": entry.state if outcome.action == "queue" else outcome.action,
+        }
+        if outcome.action == "queue":
+            facts |= {"due": rfc3339(entry.due), "reason": outcome.reason}
+        self.log.info("attempt" if work.attempt else "decision", **facts)
+
+    # Commits
+
+    async def _commit(self, changes: Changes, work: Work | None = None) -> None:
+        """Returns when the changes are on disk. Goes on when the caller is cancelled. Raises what `apply` raises."""
+        task = asyncio.create_task(self._apply(changes))
+        self._commits.add(task)
+        task.add_done_callback(self._committed)
+        if work is not None:
+            work.committed = True
+        try:
+            await asyncio.shield(task)
+        except Exception:
+            if work is not None:
+                work.committed = False
+            raise
+
+    def _committed(self, task: asyncio.Task[None]) -> None:
+        self._commits.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.log.error("commit_failed", reason=repr(error))
+
+    async def _apply(self, changes: Changes) -> None:
+        """Apply until the disk takes it."""
+        held = False
+        try:
+            while True:
+                try:
+                    await self.queue.apply(store=changes.store, update=changes.update, delete=changes.delete)
+                    return
+                except QueueFull:
+                    if not held:
+                        held = True
+                        self._hold(changes)
+                if self._ending:
+                    lost = [*changes.delete, *(entry.id for entry in changes.update)]
+                    self.log.error("result_lost", entries=",".join(map(str, lost)))
+                    return
+                await asyncio.sleep(self.commit_retry)
+        finally:
+            if held:
+                self._unhold(changes)
+
+    def _hold(self, changes: Changes) -> None:
+        """Keep a result in memory. One that only frees space stops new attempts; one with a notification keeps its
+        place among the attempts, while other deliveries may make room for it."""
+        if self._held == 0:
+            self.log.error("queue_full", reason="results of attempts are held in memory")
+        self._held += 1
+        if not changes.store:
+            self._blocking += 1
+            self._flowing.clear()
+
+    def _unhold(self, changes: Changes) -> None:
+        self._held -= 1
+        if not changes.store:
+            self._blocking -= 1
+        if self._blocking == 0:
+            self._flowing.set()
+            self.wake()
+        if self._held == 0:
+            self.log.info("queue_writable")
+
+
+async def finish(tasks: Mapping[asyncio.Task[None], Work] | set[asyncio.Task[None]], seconds: float) -> None:
+    if tasks:
+        await asyncio.wait(list(tasks), timeout=seconds)
+
+
+def attempt_facts(attempt: Attempt, plan: DeliveryPlan | None) -> dict[str, object]:
+    facts: dict[str, object] = {
+        "relay": attempt.remotemx or (plan.host if plan else None),
+        "relayip": attempt.remoteip,
+        "relayport": attempt.remoteport or None,
+        "sourceip": attempt.localip,
+        "helo": attempt.helo,
+        "duration": attempt.duration,
+        "tls": f"{attempt.tls.protocol}/{attempt.tls.cipher}" if attempt.tls else None,
+    }
+    if attempt.result is not None:
+        enhanced = attempt.result.enhanced
+        facts |= {
+            "code": attempt.result.code,
+            "enhanced": ".".join(map(str, enhanced)) if enhanced else None,
+            "state": attempt.result.state,
+            "reply": " ".join(attempt.result.lines),
+        }
+    elif attempt.error is not None:
+        facts |= {"code": 0, "error": attempt.error.kind, "reply": attempt.error.message}
+    return facts
+
+
+def describe(attempt: Attempt) -> str:
+    """An attempt's outcome in one line, for people."""
+    if attempt.result is not None:
+        enhanced = ".".join(map(str, attempt.result.enhanced)) + " " if attempt.result.enhanced else ""
+        return f"{attempt.result.code} {enhanced}{' '.join(attempt.result.lines)} ({attempt.result.state})"[:1000]
+    return f"{attempt.error.kind}: {attempt.error.message}"[:1000] if attempt.error else ""
+
+
+def rfc3339(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
