@@ -27,11 +27,6 @@ def is_absent(value: object) -> bool:
     return value is None or (isinstance(value, str | bytes) and not value)
 
 
-def is_empty(value: object) -> bool:
-    """Fields that are left out: None and empty text (zero and False are shown)."""
-    return value is None or (isinstance(value, str | bytes) and not value)
-
-
 def format_value(value: object) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "backslashreplace")
