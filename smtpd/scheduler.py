@@ -80,10 +80,17 @@ OPTIONS = frozenset(item.name for item in fields(Outcome)) - {"action"}
 
 
 def outcome_of(verdict: Verdict) -> Outcome:
-    """Raises ValueError for an action that decides nothing about a queued entry."""
-    if verdict.action not in ("delete", "bounce", "queue"):
+    """The decision of a verdict. Raises ValueError for an action that decides nothing about a queued entry.
+
+    `deliver` (2015, "Post-delivery") is a queue verdict for now, with the retries reset.
+    """
+    if verdict.action not in ("delete", "bounce", "queue", "deliver"):
         raise ValueError(f"{verdict.action} is not a decision about a queued entry")
     known = {name: value for name, value in verdict.options.items() if name in OPTIONS and value is not None}
+    if verdict.reason:
+        known["reason"] = " ".join(verdict.reason)
+    if verdict.action == "deliver":
+        return Outcome(**{"delay": 0.0, "reset_retry": True, **known, "action": "queue"})
     return Outcome(verdict.action, **known)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from email import message_from_bytes
 from email.message import Message
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ def failure(
     return dsn.failure_dsn(item or entry(), cause, hostname="gw.example", original=original, clock=Clock())
 
 
-def parse(data: bytes) -> tuple[Message, list[Message]]:
+def parse(data: bytes) -> tuple[Message, list[Any]]:
     assert b"\r" not in data.replace(b"\r\n", b"")
     assert b"\n" not in data.replace(b"\r\n", b"")
     assert max(len(line) for line in data.split(b"\r\n")) <= 998
@@ -77,7 +78,7 @@ def unfold(value: str) -> str:
     return " ".join(value.split())
 
 
-def status_of(part: Message) -> tuple[Message, Message]:
+def status_of(part: Message) -> tuple[Any, Any]:
     blocks = part.get_payload()
     assert isinstance(blocks, list)
     assert len(blocks) == 2

@@ -151,7 +151,9 @@ class FakeRunner:
     async def run(self, context: Any) -> Verdict:
         self.seen.append((context.stage, context))
         verdict = self.hooks[context.stage](context)
-        return await verdict if isinstance(verdict, Awaitable) else verdict
+        decided = await verdict if isinstance(verdict, Awaitable) else verdict
+        assert isinstance(decided, Verdict)
+        return decided
 
     def actions(self) -> list[str | None]:
         return [context.action for stage, context in self.seen if stage == "postdelivery"]
@@ -577,6 +579,13 @@ POST = [
         {"delay": 0, "reset_retry": True, "transportid": "other", "recipient": Address(b"x", b"x.example")},
         (DEFER, 0, 1, "other", b"x@x.example"),
     ),
+    (
+        BUSY,
+        "deliver",
+        {"transportid": "other", "recipient": Address(b"x", b"x.example")},
+        (DEFER, 0, 1, "other", b"x@x.example"),
+    ),
+    (DELIVERED, "deliver", {"transportid": "other", "recipient": Address(b"x", b"x.example")}, "delete"),
     (DELIVERED, "delete", {}, "delete"),
     (DELIVERED, "bounce", {}, "delete"),
     (DELIVERED, "queue", {}, "delete"),

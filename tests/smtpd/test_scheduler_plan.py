@@ -52,6 +52,17 @@ def test_outcome_takes_the_options_of_a_verdict_and_leaves_the_rest() -> None:
     assert outcome_of(verdict) == Outcome("queue", hold=True, reason="r", reset_retry=True)
 
 
+def test_outcome_takes_the_reason_of_the_verdict() -> None:
+    assert outcome_of(Verdict("queue", reason=("too", "many"))) == Outcome("queue", reason="too many")
+
+
+def test_deliver_is_an_immediate_queue_with_the_retries_reset() -> None:
+    recipient = Address(b"x", b"x.example")
+    assert outcome_of(Verdict("deliver", options={"recipient": recipient, "transportid": "other"})) == Outcome(
+        "queue", delay=0.0, reset_retry=True, recipient=recipient, transportid="other"
+    )
+
+
 @pytest.mark.parametrize("action", ["accept", "try", "default", ""])
 def test_outcome_refuses_other_actions(action: str) -> None:
     with pytest.raises(ValueError, match="not a decision"):
