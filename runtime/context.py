@@ -1,0 +1,559 @@
+"""What a script of a stage sees and acts on: one context class per stage, variables built when a script uses them.
+
+The server or the scheduler makes a context, the runner sets `services` and runs the script, builtins change it.
+`$context` goes in and out through `context`. Which variables a stage has, their types and words: `stages.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hsl.runtime.model import (
+    Address,
+    Attempt,
+    AttemptError,
+    Connection,
+    DeliveryPlan,
+    QueueEntry,
+    Recipient,
+    Result,
+    TLSInfo,
+    Transaction,
+)
+from hsl.values import Array, Value
+
+if TYPE_CHECKING:
+    from hsl.runtime.data import MessageState
+    from hsl.runtime.runner import Services
+
+Getters = dict[str, Callable[[Any], Value]]
+MASK = b"********"
+
+
+def string(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+def optional(value: str | None) -> Value:
+    return None if value is None else string(value)
+
+
+def strings(values: Iterable[str]) -> Array:
+    return Array.of(string(value) for value in values)
+
+
+def record(**entries: Value) -> Array:
+    """An array with the given keys; those without a value are left out ("not always available")."""
+    return Array.from_pairs((string(key), value) for key, value in entries.items() if value is not None)
+
+
+def parameters(params: Mapping[str, str]) -> Array:
+    return Array.from_pairs((string(key), string(value)) for key, value in params.items())
+
+
+def address_array(address: Address) -> Array:
+    return record(localpart=address.localpart, domain=address.domain)
+
+
+def recipient_array(recipient: Recipient) -> Array:
+    return record(
+        recipient=recipient.address.text,
+        address=address_array(recipient.address),
+        params=parameters(recipient.params),
+        transportid=string(recipient.transportid),
+    )
+
+
+def tls_array(tls: TLSInfo | None, started: bool | None = None) -> Array | None:
+    if tls is None:
+        return None
+    return record(
+        started=started,
+        protocol=string(tls.protocol),
+        cipher=string(tls.cipher),
+        keysize=float(tls.keysize),
+        sni=optional(tls.sni),
+    )
+
+
+def connection_array(connection: Connection) -> Array:
+    """`$connection`: what is known of the session so far."""
+    helo, auth = connection.helo, connection.auth
+    return record(
+        id=string(connection.id),
+        remoteip=string(connection.remoteip),
+        remoteport=float(connection.remoteport),
+        remoteptr=optional(connection.remoteptr),
+        localip=string(connection.localip),
+        localport=float(connection.localport),
+        serverid=string(connection.serverid),
+        helo=record(verb=string(helo.verb), host=helo.host) if helo else None,
+        tls=tls_array(connection.tls),
+        auth=record(mechanism=string(auth.mechanism), username=auth.username) if auth else None,
+    )
+
+
+def transaction_array(transaction: Transaction) -> Array:
+    """`$transaction`: the id, and the envelope as far as it is accepted."""
+    sender = transaction.sender
+    if sender is None:
+        return record(id=string(transaction.id))
+    return record(
+        id=string(transaction.id),
+        sender=sender.text,
+        senderaddress=address_array(sender),
+        senderparams=parameters(transaction.senderparams),
+        recipients=Array.of(recipient_array(item) for item in transaction.recipients),
+    )
+
+
+def message_array(entry: QueueEntry, sender: Address, recipient: Address) -> Array:
+    """`$message` of the queue's stages."""
+    return record(
+        id=record(transaction=string(entry.transaction), queue=float(entry.id)),
+        ts=entry.ts,
+        serverid=string(entry.serverid),
+        sender=sender.text,
+        senderaddress=address_array(sender),
+        recipient=recipient.text,
+        recipientaddress=address_array(recipient),
+        transportid=string(entry.transportid),
+        jobid=entry.jobid or None,
+        size=float(entry.size),
+    )
+
+
+def result_array(result: Result | None) -> Array | None:
+    if result is None:
+        return None
+    return record(
+        code=float(result.code),
+        enhanced=Array.of(float(part) for part in result.enhanced) if result.enhanced else None,
+        reason=strings(result.lines),
+        state=string(result.state),
+    )
+
+
+def error_array(error: AttemptError | None) -> Array | None:
+    if error is None:
+        return None
+    return record(temporary=error.temporary, message=string(error.message), type=string(error.kind))
+
+
+def attempt_array(attempt: Attempt) -> Array:
+    """`$arguments["attempt"]` of post-delivery."""
+    return record(
+        result=result_array(attempt.result),
+        error=error_array(attempt.error),
+        connection=record(
+            localip=string(attempt.localip),
+            helo=string(attempt.helo),
+            remoteip=string(attempt.remoteip),
+            remotemx=string(attempt.remotemx),
+            tls=tls_array(attempt.tls, started=True),
+        ),
+        duration=attempt.duration,
+    )
+
+
+def family(address: str) -> bytes:
+    return b"ipv6" if ":" in address else b"ipv4"
+
+
+class Context:
+    """What all stages share. `context` holds the script's `$context`; `message_id` is the transaction's id."""
+
+    stage: ClassVar[str]
+    values: ClassVar[Getters]
+    services: Services
+    context: Value
+    message_id: str
+
+    def variable(self, name: str) -> Value:
+        """The value of a stage variable (its name without `$`). Raises KeyError for one the stage does not have."""
+        return self.values[name](self)
+
+    def mask(self, data: bytes) -> bytes:
+        """A text of the script as it may be logged: without credentials."""
+        return data
+
+
+SESSION: Getters = {
+    "arguments": lambda c: c.arguments(),
+    "connection": lambda c: connection_array(c.connection),
+    "transaction": lambda c: transaction_array(c.transaction),
+    "context": lambda c: c.context,
+    "senderip": lambda c: string(c.senderip),
+    "senderport": lambda c: float(c.connection.remoteport),
+    "serverip": lambda c: string(c.connection.localip),
+    "serverport": lambda c: float(c.connection.localport),
+    "serverid": lambda c: string(c.connection.serverid),
+    "messageid": lambda c: string(c.transaction.id),
+}
+GREETED: Getters = SESSION | {
+    "senderhelo": lambda c: c.senderhelo,
+    "tlsstarted": lambda c: c.connection.tls is not None,
+    "saslauthed": lambda c: c.connection.auth is not None,
+    "saslusername": lambda c: c.saslusername,
+}
+SENDER: Getters = GREETED | {
+    "sender": lambda c: c.sender.text,
+    "senderlocalpart": lambda c: c.sender.localpart,
+    "senderdomain": lambda c: c.sender.host,
+    "senderparams": lambda c: parameters(c.senderparams),
+}
+RECIPIENT: Getters = SENDER | {
+    "recipient": lambda c: c.recipient.text,
+    "recipientlocalpart": lambda c: c.recipient.localpart,
+    "recipientdomain": lambda c: c.recipient.host,
+    "transportid": lambda c: string(c.transportid),
+}
+
+
+class SessionContext(Context):
+    """A stage of an SMTP session: `$context` is the connection's."""
+
+    values: ClassVar[Getters] = SESSION
+
+    def __init__(self, connection: Connection, transaction: Transaction) -> None:
+        self.connection = connection
+        self.transaction = transaction
+        self.message_id = transaction.id
+
+    @property
+    def context(self) -> Value:
+        return self.connection.context
+
+    @context.setter
+    def context(self, value: Value) -> None:
+        self.connection.context = value
+
+    @property
+    def senderip(self) -> str:
+        return self.connection.remoteip
+
+    @property
+    def senderhelo(self) -> bytes:
+        return self.connection.helo.host if self.connection.helo else b""
+
+    @property
+    def saslusername(self) -> bytes:
+        return self.connection.auth.username if self.connection.auth else b""
+
+    @property
+    def sender(self) -> Address:
+        return self.transaction.sender or Address(b"", b"")
+
+    @property
+    def senderparams(self) -> Mapping[str, str]:
+        return self.transaction.senderparams
+
+    def arguments(self) -> Array:
+        return Array()
+
+
+class ConnectContext(SessionContext):
+    """Before the banner (reference 2015 "IP", 2019 "Connect")."""
+
+    stage = "connect"
+    values: ClassVar[Getters] = SESSION | {
+        "family": lambda c: family(c.connection.remoteip),
+        "protocol": lambda c: b"tcp",
+        "service": lambda c: string(c.connection.serverid),
+    }
+
+    def arguments(self) -> Array:
+        connection = self.connection
+        return record(
+            remoteip=string(connection.remoteip),
+            remoteport=float(connection.remoteport),
+            remoteptr=optional(connection.remoteptr),
+            localip=string(connection.localip),
+            localport=float(connection.localport),
+            serverid=string(connection.serverid),
+        )
+
+
+class HeloContext(SessionContext):
+    """On HELO and EHLO; `extensions` are those to be announced."""
+
+    stage = "helo"
+    values: ClassVar[Getters] = GREETED
+
+    def __init__(
+        self, connection: Connection, transaction: Transaction, verb: str, host: bytes, extensions: Sequence[str] = ()
+    ) -> None:
+        super().__init__(connection, transaction)
+        self.verb = verb
+        self.host = host
+        self.extensions = tuple(extensions)
+
+    @property
+    def senderhelo(self) -> bytes:
+        return self.host
+
+    def arguments(self) -> Array:
+        return record(verb=string(self.verb), host=self.host, extensions=strings(self.extensions))
+
+
+class AuthContext(SessionContext):
+    """On AUTH: the only place where a password is visible; it is masked in everything that is logged."""
+
+    stage = "auth"
+    values: ClassVar[Getters] = GREETED | {"saslpassword": lambda c: c.password}
+
+    def __init__(
+        self, connection: Connection, transaction: Transaction, mechanism: str, username: bytes, password: bytes
+    ) -> None:
+        super().__init__(connection, transaction)
+        self.mechanism = mechanism.upper()
+        self.username = username
+        self.password = password
+
+    @property
+    def saslusername(self) -> bytes:
+        return self.username
+
+    def arguments(self) -> Array:
+        return record(username=self.username, password=self.password, mechanism=string(self.mechanism))
+
+    def mask(self, data: bytes) -> bytes:
+        return data.replace(self.password, MASK) if self.password else data
+
+
+class MailFromContext(SessionContext):
+    """On MAIL FROM: `sender` is asked for, not yet accepted."""
+
+    stage = "mailfrom"
+    values: ClassVar[Getters] = SENDER
+
+    def __init__(
+        self, connection: Connection, transaction: Transaction, sender: Address, params: Mapping[str, str]
+    ) -> None:
+        super().__init__(connection, transaction)
+        self.asked = sender
+        self.params = params
+
+    @property
+    def sender(self) -> Address:
+        return self.asked
+
+    @property
+    def senderparams(self) -> Mapping[str, str]:
+        return self.params
+
+    def arguments(self) -> Array:
+        return record(sender=self.asked.text, address=address_array(self.asked), params=parameters(self.params))
+
+
+class RcptToContext(SessionContext):
+    """On RCPT TO: `asked` is the recipient asked for; transaction.recipients are those accepted before."""
+
+    stage = "rcptto"
+    values: ClassVar[Getters] = RECIPIENT
+
+    def __init__(self, connection: Connection, transaction: Transaction, recipient: Recipient) -> None:
+        super().__init__(connection, transaction)
+        self.asked = recipient
+
+    @property
+    def recipient(self) -> Address:
+        return self.asked.address
+
+    @property
+    def transportid(self) -> str:
+        return self.asked.transportid
+
+    def arguments(self) -> Array:
+        return recipient_array(self.asked)
+
+
+class DataContext(SessionContext):
+    """At the end of data, once per recipient (2015 "DATA", 2019 "Per recipient").
+
+    What describes the message (sender, sender's IP and HELO, metadata, headers) lives in `state`, which all recipients
+    share; what describes the recipient (address, transport, delay) lives here.
+    """
+
+    stage = "data"
+    values: ClassVar[Getters] = RECIPIENT | {
+        "recipients": lambda c: Array.of(item.address.text for item in c.transaction.recipients),
+        "recipientdomains": lambda c: Array.of(item.address.host for item in c.transaction.recipients),
+        "actionid": lambda c: float(c.state.actionid),
+    }
+
+    def __init__(
+        self, connection: Connection, transaction: Transaction, recipient: Recipient, state: MessageState
+    ) -> None:
+        super().__init__(connection, transaction)
+        self.original = recipient
+        self.recipient = recipient.address
+        self.transportid = recipient.transportid
+        self.delay = 0.0  # seconds
+        self.state = state
+        self.first_act = len(state.acts)
+
+    @property
+    def acted(self) -> bool:
+        """Whether an action was taken for this recipient."""
+        return len(self.state.acts) > self.first_act
+
+    @property
+    def senderip(self) -> str:
+        return self.state.senderip
+
+    @property
+    def senderhelo(self) -> bytes:
+        return self.state.senderhelo
+
+    @property
+    def sender(self) -> Address:
+        return self.state.sender
+
+    def arguments(self) -> Array:
+        return recipient_array(Recipient(self.recipient, self.transportid, self.original.params))
+
+
+class DisconnectContext(SessionContext):
+    """When a session is over, whoever ended it; `close`, `reply` and `error` tell how, if known."""
+
+    stage = "disconnect"
+    values: ClassVar[Getters] = GREETED
+
+    def __init__(self, connection: Connection, transaction: Transaction, close: str | None = None) -> None:
+        super().__init__(connection, transaction)
+        self.close = close
+
+    def arguments(self) -> Array:
+        return record(close=optional(self.close))
+
+
+QUEUED: Getters = {
+    "arguments": lambda c: c.arguments(),
+    "message": lambda c: message_array(c.entry, c.sender, c.recipient),
+    "context": lambda c: c.context,
+    "senderip": lambda c: string(c.entry.senderip),
+    "senderhelo": lambda c: c.entry.senderhelo,
+    "saslusername": lambda c: c.entry.saslusername,
+    "sender": lambda c: c.sender.text,
+    "senderlocalpart": lambda c: c.sender.localpart,
+    "senderdomain": lambda c: c.sender.host,
+    "recipient": lambda c: c.recipient.text,
+    "recipientlocalpart": lambda c: c.recipient.localpart,
+    "recipientdomain": lambda c: c.recipient.host,
+    "retry": lambda c: float(c.entry.retry),
+    "retries": lambda c: float(c.retries),
+    "messageid": lambda c: string(c.entry.transaction),
+    "actionid": lambda c: float(c.entry.actionid),
+    "queueid": lambda c: float(c.entry.id),
+    "serverid": lambda c: string(c.entry.serverid),
+    "transportid": lambda c: string(c.entry.transportid),
+}
+
+
+class QueueContext(Context):
+    """A stage of a queued message. `retries` is how many retries its transport allows."""
+
+    values: ClassVar[Getters] = QUEUED
+
+    def __init__(self, entry: QueueEntry, retries: int, context: Value = None) -> None:
+        self.entry = entry
+        self.retries = retries
+        self.context = context
+        self.message_id = entry.transaction
+
+    @property
+    def sender(self) -> Address:
+        return self.entry.sender
+
+    @property
+    def recipient(self) -> Address:
+        return self.entry.recipient
+
+    def arguments(self) -> Array:
+        return record(retry=float(self.entry.retry))
+
+
+class PreDeliveryContext(QueueContext):
+    """Before a delivery attempt: the script changes `plan`, which holds for this attempt only.
+
+    `holder` names the attempt: the connection slots it takes are freed under that name.
+    """
+
+    stage = "predelivery"
+    values: ClassVar[Getters] = QUEUED | {
+        "sourceip": lambda c: string(c.plan.source.address) if c.plan.source else b"",
+        "destination": lambda c: string(c.plan.host or "lookup-mx"),
+        "destinationport": lambda c: float(c.plan.port),
+    }
+
+    def __init__(self, entry: QueueEntry, plan: DeliveryPlan, retries: int, holder: str) -> None:
+        super().__init__(entry, retries)
+        self.plan = plan
+        self.holder = holder
+
+    @property
+    def sender(self) -> Address:
+        return self.plan.sender
+
+    @property
+    def recipient(self) -> Address:
+        return self.plan.recipient
+
+
+class PostDeliveryContext(QueueContext):
+    """After an attempt, or when an entry leaves the queue without one (`attempt` None).
+
+    `action` is what will happen by default: QUEUE, BOUNCE or DELETE; None after a delivery. `context` is what the
+    pre-delivery script of this attempt left in `$context`.
+    """
+
+    stage = "postdelivery"
+    values: ClassVar[Getters] = QUEUED | {
+        "sourceip": lambda c: string(c.outcome.localip),
+        "serverip": lambda c: string(c.outcome.remoteip),
+        "serverport": lambda c: float(c.outcome.remoteport),
+        "destination": lambda c: string(c.outcome.remotemx or c.outcome.remoteip),
+        "destinationport": lambda c: float(c.outcome.remoteport),
+        "transfertime": lambda c: c.outcome.duration,
+        "errorcode": lambda c: float(c.outcome.result.code if c.outcome.result else 0),
+        "errormsg": lambda c: string(c.error_text()),
+        "errorndr": lambda c: string(c.enhanced()),
+    }
+
+    def __init__(
+        self, entry: QueueEntry, attempt: Attempt | None, action: str | None, retries: int, context: Value = None
+    ) -> None:
+        super().__init__(entry, retries, context)
+        self.attempt = attempt
+        self.outcome = attempt or Attempt()
+        self.action = action or None
+
+    @property
+    def delivered(self) -> bool:
+        return self.outcome.delivered
+
+    def enhanced(self) -> str:
+        """The enhanced status code of the outcome as text, empty without one."""
+        decided = self.outcome.result or self.outcome.error
+        return ".".join(map(str, decided.enhanced)) if decided and decided.enhanced else ""
+
+    def error_text(self) -> str:
+        """The remote's reply as one line, the enhanced code first if there is one; or the error's message."""
+        if self.outcome.result is None:
+            return self.outcome.error.message if self.outcome.error else ""
+        reply = " ".join(self.outcome.result.lines)
+        enhanced = self.enhanced()
+        return reply if not enhanced or reply.startswith(enhanced) else f"{enhanced} {reply}".rstrip()
+
+    def arguments(self) -> Array:
+        return record(
+            retry=float(self.entry.retry),
+            action=optional(self.action),
+            attempt=attempt_array(self.attempt) if self.attempt else None,
+        )

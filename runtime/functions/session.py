@@ -1,0 +1,181 @@
+"""Verdicts of the SMTP session: connect, helo, auth, mailfrom, rcptto, disconnect; Reject and Defer also at data.
+
+Reference 2019: "Connect" … "RCPT TO"; 2015: "IP". What Accept() changes travels in the verdict's options: the server
+writes it back (remoteip, remoteptr, host, extensions, username, sender, recipient, transportid).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NoReturn
+
+from hsl.builtins import Chapter, Options, option
+from hsl.errors import ScriptError
+from hsl.run import Run
+from hsl.runtime.context import Context, DataContext, text
+from hsl.runtime.data import act
+from hsl.runtime.functions.arguments import (
+    RefusalOptions,
+    host,
+    reason_lines,
+    reply_codes,
+    want_address,
+    want_ip,
+    want_transport,
+)
+from hsl.runtime.verdict import Verdict, VerdictReached
+from hsl.values import Array, type_name
+
+chapter = Chapter("SMTP session")
+REFUSING = ("connect", "helo", "auth", "mailfrom", "rcptto", "data")
+CODE = re.compile(r"([45]\d\d)(?:[ -]|\Z)")
+
+
+class AcceptOptions(Options):
+    reason: bytes | None = option(None, "The text of the reply.")
+    reply_codes: Array | None = option(None, "The reply's `code` (number) and `enhanced` (array of three numbers).")
+
+
+class AcceptConnectOptions(Options):
+    reason: bytes | None = option(None, "The text of the banner.")
+    remoteip: bytes | None = option(None, "Replaces the client's IP address.")
+    remoteptr: bytes | None = option(None, "Replaces the client's reverse DNS name.")
+
+
+class AcceptHeloOptions(Options):
+    reason: bytes | None = option(None, "The first line of the reply.")
+    host: bytes | None = option(None, "Replaces the client's HELO name.")
+    extensions: Array | None = option(None, "The extensions to announce instead.")
+
+
+class AcceptAuthOptions(AcceptOptions):
+    username: bytes | None = option(None, "Replaces the user name.")
+
+
+class AcceptSenderOptions(AcceptOptions):
+    sender: bytes | Array | None = option(None, "Replaces the sender: an address, or its `localpart` and `domain`.")
+
+
+class AcceptRecipientOptions(AcceptOptions):
+    recipient: bytes | Array | None = option(None, "Replaces the recipient: an address, or `localpart` and `domain`.")
+    transportid: bytes | None = option(None, "The transport to use for this recipient.")
+
+
+def accept(options: Options, **changes: Any) -> NoReturn:
+    """End with Accept; changes that are None are none."""
+    code, enhanced = reply_codes("Accept", getattr(options, "reply_codes", None), 2)
+    reason = reason_lines("Accept", getattr(options, "reason", None))
+    changed = {name: value for name, value in changes.items() if value is not None}
+    raise VerdictReached(Verdict("accept", reason=reason, code=code, enhanced=enhanced, options=changed))
+
+
+@chapter.function("Accept", stages=["connect"], halts=True)
+def accept_connection(options: AcceptConnectOptions | None = None) -> NoReturn:
+    """Accept the connection; `remoteip` and `remoteptr` replace what is known of the client."""
+    options = options or AcceptConnectOptions()
+    accept(
+        options,
+        remoteip=None if options.remoteip is None else want_ip("Accept", text(options.remoteip)),
+        remoteptr=None if options.remoteptr is None else text(options.remoteptr),
+    )
+
+
+@chapter.function("Accept", stages=["helo"], halts=True)
+def accept_helo(options: AcceptHeloOptions | None = None) -> NoReturn:
+    """Accept HELO or EHLO; `host` replaces the client's name, `extensions` what is announced."""
+    options = options or AcceptHeloOptions()
+    extensions = None if options.extensions is None else extension_names(options.extensions)
+    accept(options, host=options.host, extensions=extensions)
+
+
+@chapter.function("Accept", stages=["auth"], halts=True)
+def accept_auth(options: AcceptAuthOptions | None = None) -> NoReturn:
+    """Accept the login; `username` replaces the name given."""
+    options = options or AcceptAuthOptions()
+    accept(options, username=options.username)
+
+
+@chapter.function("Accept", stages=["mailfrom"], halts=True)
+def accept_sender(options: AcceptSenderOptions | None = None) -> NoReturn:
+    """Accept the sender; `sender` replaces it for all recipients."""
+    options = options or AcceptSenderOptions()
+    sender = options.sender
+    accept(options, sender=None if sender is None else want_address("Accept", "option sender", sender, null=True))
+
+
+@chapter.function("Accept", stages=["rcptto"], halts=True)
+def accept_recipient(run: Run, options: AcceptRecipientOptions | None = None) -> NoReturn:
+    """Accept the recipient, wherever it is: this relays. `recipient` and `transportid` replace what was given."""
+    options = options or AcceptRecipientOptions()
+    recipient, transport = options.recipient, options.transportid
+    accept(
+        options,
+        recipient=None if recipient is None else want_address("Accept", "option recipient", recipient),
+        transportid=None if transport is None else want_transport(run, "Accept", transport),
+    )
+
+
+def refusal(function: str, klass: int, reason: bytes | Array | None, options: RefusalOptions | None) -> Verdict:
+    options = options or RefusalOptions()
+    code, enhanced = reply_codes(function, options.reply_codes, klass)
+    lines = reason_lines(function, reason)
+    return Verdict(function.lower(), reason=lines, code=code, enhanced=enhanced, disconnect=options.disconnect)
+
+
+def refuse(run: Run, verdict: Verdict) -> NoReturn:
+    context = host(run, Context)
+    if isinstance(context, DataContext):
+        act(context, verdict.action, verdict)
+    raise VerdictReached(verdict)
+
+
+@chapter.function("Reject", stages=REFUSING, halts=True)
+def reject(run: Run, reason: bytes | Array | None = None, options: RefusalOptions | None = None) -> NoReturn:
+    """Refuse for good (5xx); an array, or newlines in the reason, make a reply of several lines."""
+    refuse(run, refusal("Reject", 5, reason, options))
+
+
+@chapter.function("Defer", stages=REFUSING, halts=True)
+def defer(run: Run, reason: bytes | Array | None = None, options: RefusalOptions | None = None) -> NoReturn:
+    """Refuse for now (4xx); an array, or newlines in the reason, make a reply of several lines."""
+    refuse(run, refusal("Defer", 4, reason, options))
+
+
+@chapter.function("Allow", stages=["connect"], halts=True)
+def allow() -> NoReturn:
+    """Accept the connection (the name of Accept() in the 2015 reference)."""
+    accept(AcceptConnectOptions())
+
+
+@chapter.function("Block", stages=["connect"], halts=True)
+def block(message: bytes | Array | None = None) -> NoReturn:
+    """Refuse the connection (2015). A 4xx or 5xx code at the start of the message is the reply's code."""
+    lines = reason_lines("Block", message) or ()
+    match = CODE.match(lines[0]) if lines else None
+    if match is None:
+        raise VerdictReached(Verdict("reject", reason=lines or None))
+    code = match[1]
+    shown = tuple(line[4:] if line.startswith((code + " ", code + "-")) or line == code else line for line in lines)
+    action = "defer" if code[0] == "4" else "reject"
+    raise VerdictReached(Verdict(action, reason=shown if any(shown) else None, code=int(code)))
+
+
+@chapter.function("Pass", stages=["disconnect"], halts=True)
+def pass_() -> NoReturn:
+    """End the script; nothing depends on it."""
+    raise VerdictReached(Verdict("pass"))
+
+
+@chapter.function("Reply", stages=["auth"], halts=True)
+def reply(reply: bytes | None = None, options: RefusalOptions | None = None) -> NoReturn:
+    """Not supported in this version: mechanisms other than PLAIN and LOGIN by script."""
+    raise ScriptError("Reply(): mechanisms by script are not supported in this version; PLAIN and LOGIN are built in")
+
+
+def extension_names(extensions: Array) -> tuple[str, ...]:
+    names: list[str] = []
+    for value in extensions.values():
+        if not isinstance(value, bytes):
+            raise ScriptError(f"Accept(): option extensions: wanted strings, got {type_name(value)}")
+        names.append(text(value))
+    return tuple(names)

@@ -1,0 +1,112 @@
+"""RFC 2047 encoded words in header values: bytes in, UTF-8 bytes out, and back. Linear time, whatever the input."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import re
+
+# RFC 2047 2. No `?` inside a word, so each attempt ends at the next one; spaces pass, as many senders write them.
+WORD = re.compile(rb"=\?([A-Za-z0-9_.:+-]{1,60})(?:\*[A-Za-z0-9-]{0,20})?\?([QqBb])\?([^?\r\n]*)\?=")
+BLANK = re.compile(rb"[ \t\r\n]*\Z")
+REFUSED = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"})
+WORD_BYTES = 45  # of UTF-8 in one encoded word: 60 characters of base64, 72 in all (at most 75, RFC 2047 2)
+
+
+def decode(value: bytes) -> bytes:
+    """A header value with its encoded words decoded; what cannot be decoded stays as it came."""
+    if b"=?" not in value:
+        return value
+    parts: list[bytes] = []
+    pending: list[tuple[str, bytes, bytes]] = []  # adjacent words: charset, octets, as it came
+    position = 0
+    for match in WORD.finditer(value):
+        between = value[position : match.start()]
+        charset, octets = find_charset(match[1]), transfer_decode(match[2], match[3])
+        readable = charset is not None and octets is not None
+        if not (pending and readable and BLANK.match(between)):  # blanks between two words vanish (RFC 2047 6.2)
+            flush(pending, parts)
+            parts.append(between)
+        if charset is not None and octets is not None:
+            pending.append((charset, octets, match[0]))
+        else:
+            parts.append(match[0])
+        position = match.end()
+    flush(pending, parts)
+    parts.append(value[position:])
+    return b"".join(parts)
+
+
+def flush(pending: list[tuple[str, bytes, bytes]], parts: list[bytes]) -> None:
+    """Decode words of one charset together: senders split characters across words."""
+    start = 0
+    while start < len(pending):
+        charset = pending[start][0]
+        end = start
+        while end < len(pending) and pending[end][0] == charset:
+            end += 1
+        octets = b"".join(item[1] for item in pending[start:end])
+        try:
+            parts.append(codecs.decode(octets, charset, "replace").encode("utf-8", "replace"))
+        except (LookupError, ValueError):
+            parts.append(b" ".join(item[2] for item in pending[start:end]))
+        start = end
+    pending.clear()
+
+
+def transfer_decode(encoding: bytes, text: bytes) -> bytes | None:
+    try:
+        if encoding in b"Qq":
+            return binascii.a2b_qp(text, header=True)
+        return base64.b64decode(text + b"=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        return None
+
+
+def find_charset(name: bytes) -> str | None:
+    """The name of a text codec, or None for an unknown one or one that is not meant for mail."""
+    try:
+        info = codecs.lookup(name.decode("ascii"))
+    except (LookupError, ValueError):
+        return None
+    known = getattr(info, "_is_text_encoding", True) and info.name.replace("-", "_") not in REFUSED
+    return info.name if known else None
+
+
+def encode(value: bytes) -> bytes:
+    """A value fit for a header: runs of words with bytes over 127 become encoded words of UTF-8."""
+    if value.isascii():
+        return value
+    words = value.split(b" ")
+    parts: list[bytes] = []
+    index = 0
+    while index < len(words):
+        end = index
+        while end < len(words) and (not words[end].isascii() or (end > index and words[end] == b"")):
+            end += 1
+        if end == index:
+            parts.append(words[index])
+            index += 1
+        else:
+            parts.append(encode_run(b" ".join(words[index:end])))
+            index = end
+    return b" ".join(parts)
+
+
+def encode_run(text: bytes) -> bytes:
+    """One or more encoded words, cut between characters. Bytes that are not UTF-8 are taken as Latin-1."""
+    try:
+        characters = text.decode("utf-8")
+    except UnicodeDecodeError:
+        characters = text.decode("latin-1")
+    words: list[bytes] = []
+    piece = b""
+    for character in characters:
+        octets = character.encode("utf-8")
+        if len(piece) + len(octets) > WORD_BYTES:
+            words.append(piece)
+            piece = b""
+        piece += octets
+    words.append(piece)
+    return b" ".join(b"=?utf-8?B?" + base64.b64encode(item) + b"?=" for item in words)

@@ -1,0 +1,188 @@
+"""Runs the hooks: a stage's context in, a Verdict out, whatever the script does; and the Reply that a verdict means.
+
+Fails closed: every error of a script, of a backend or of our own gives the stage's on-error verdict. The error is
+logged whole; the peer sees a generic text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hsl.compiler import LoadError, compile_script
+from hsl.errors import CompileError, Diagnostic, ScriptError
+from hsl.evaluator import Program
+from hsl.loader import FileLoader
+from hsl.run import Budget, Run
+from hsl.runtime.context import Context, text
+from hsl.runtime.log import Log
+from hsl.runtime.model import NetAddress
+from hsl.runtime.outages import OutageGoesOn, Outages
+from hsl.runtime.protocols import BackendUnavailable, Clock, OutbreakScanner, QueueMetrics, Rates, Slots, SpamScanner
+from hsl.runtime.reply import Reply, reply
+from hsl.runtime.stages import STAGES, Answer, Stage, environment
+from hsl.runtime.verdict import Verdict, VerdictReached
+from hsl.shared import SharedStore
+from hsl.source import Source, Span
+
+GRACE = 1.0  # seconds that a script may overrun its own time budget, inside a builtin that waits
+JITTER = 60.0  # seconds, spread over the messages that wait for a backend to come back
+
+
+@dataclass
+class Services:
+    """What the builtins of all stages act on. `transports` are the configured transport ids."""
+
+    rates: Rates
+    slots: Slots
+    queue: QueueMetrics
+    spam: SpamScanner
+    outbreak: OutbreakScanner
+    addresses: Mapping[str, NetAddress]
+    transports: frozenset[str]
+    clock: Clock
+    log: Log
+    shared: SharedStore
+    hostname: str
+    defer_code: int = 421
+    outages: Outages = field(default_factory=Outages)
+
+
+class StageRunner:
+    """The compiled hooks of one configuration, and how they are run. `hooks` maps a stage's name to its program."""
+
+    def __init__(self, hooks: Mapping[str, Program], services: Services, budget: Budget) -> None:
+        unknown = set(hooks) - set(STAGES)
+        if unknown:
+            raise ValueError(f"there is no stage {', '.join(sorted(unknown))}")
+        self.hooks = dict(hooks)
+        self.services = services
+        self.budget = budget
+
+    def has(self, stage: str) -> bool:
+        """Whether a hook is configured for a stage."""
+        return stage in self.hooks
+
+    async def run(self, context: Context) -> Verdict:
+        """Run a stage's hook: the script's verdict, the stage's own without one, or its on-error verdict.
+
+        Raises nothing but CancelledError, and that only when the caller's task is cancelled.
+        """
+        context.services = self.services
+        stage = STAGES[context.stage]
+        program = self.hooks.get(stage.name)
+        if program is None:
+            return stage.implicit
+        try:
+            verdict = await self.execute(stage, program, context)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            verdict = self.failed(stage, context, error)
+        except Exception as error:
+            verdict = self.failed(stage, context, error)
+        self.log_verdict(stage, context, verdict)
+        return verdict
+
+    async def execute(self, stage: Stage, program: Program, context: Context) -> Verdict:
+        run = Run(
+            program,
+            host=context,
+            variables=context.variable,
+            output=self.echo(stage, context),
+            budget=self.budget,
+            shared=self.services.shared,
+            message_id=context.message_id,
+        )
+        try:
+            async with asyncio.timeout(self.budget.seconds + GRACE):
+                await run.execute_async()
+        except VerdictReached as reached:
+            return reached.verdict
+        finally:
+            if "context" in program.stage_variables:
+                context.context = run.variable("context")
+        return stage.implicit
+
+    def failed(self, stage: Stage, context: Context, error: BaseException) -> Verdict:
+        """Log an error whole (an outage once) and give the stage's on-error verdict."""
+        level = "debug" if isinstance(error, OutageGoesOn) else "error"
+        shown = error.render() if isinstance(error, ScriptError) else f"{type(error).__name__}: {error}"
+        place = str(error.span) if isinstance(error, ScriptError) and error.span else None
+        message = text(context.mask(shown.encode("utf-8", "surrogateescape")))
+        self.services.log.event(level, "script-error", stage=stage.name, id=context.message_id, at=place, error=message)
+        verdict = stage.on_error
+        if isinstance(error, BackendUnavailable) and "delay" in verdict.options:
+            delay = verdict.options["delay"] + random.uniform(0, JITTER)
+            verdict = replace(verdict, options=verdict.options | {"delay": delay})
+        return verdict
+
+    def echo(self, stage: Stage, context: Context) -> Callable[[bytes], None]:
+        """Where echo writes: the log, at debug level, with the transaction's id."""
+
+        def write(line: bytes) -> None:
+            shown = text(context.mask(line.removesuffix(b"\n")))
+            self.services.log.debug("echo", stage=stage.name, id=context.message_id, text=shown)
+
+        return write
+
+    def log_verdict(self, stage: Stage, context: Context, verdict: Verdict) -> None:
+        """One line per verdict; those that nobody asked for at debug level."""
+        reason = "\n".join(verdict.reason or ())
+        self.services.log.event(
+            "info" if verdict.explicit else "debug",
+            "verdict",
+            stage=stage.name,
+            id=context.message_id,
+            action=verdict.action,
+            reason=text(context.mask(reason.encode("utf-8", "surrogateescape"))),
+        )
+
+    def reply(self, stage: str, verdict: Verdict, default_text: str | None = None) -> Reply:
+        """The reply that a verdict means at a stage. `default_text` stands in for the stage's own text.
+
+        Never the text of an error. Raises KeyError for an action that the stage does not answer.
+        """
+        row = STAGES[stage]
+        answer = find_answer(row, verdict)
+        code = verdict.code or answer.code
+        if stage == "data" and verdict.action == "defer" and verdict.code is None:
+            code = self.services.defer_code
+        lines = verdict.reason if verdict.reason and not verdict.error else (default_text or answer.text,)
+        if verdict.error:
+            lines = (answer.text,)
+        close = verdict.disconnect or (row.closes and code >= 400)
+        return reply(code, lines, verdict.enhanced or answer.enhanced, close=close)
+
+
+def find_answer(stage: Stage, verdict: Verdict) -> Answer:
+    """The table's answer to a verdict."""
+    if verdict.error and stage.error is not None:
+        return stage.error
+    if verdict.action == "quarantine" and not verdict.options.get("reject", True):
+        return stage.answers["held"]
+    return stage.answers[verdict.action]
+
+
+def load_hooks(root: Path, hooks: Mapping[str, str]) -> dict[str, Program]:
+    """Compile the hooks: stage name to file below `root`.
+
+    Raises one CompileError that carries the findings of all of them.
+    """
+    programs: dict[str, Program] = {}
+    findings: list[Diagnostic] = []
+    loader = FileLoader(root)
+    for stage, path in hooks.items():
+        try:
+            programs[stage] = compile_script(loader.load(path), environment(stage, loader))
+        except CompileError as error:
+            findings += error.diagnostics
+        except LoadError as error:
+            findings.append(Diagnostic("error", "load", f"{stage}: {error}", Span(Source(path, ""), 0, 0)))
+    if findings:
+        raise CompileError(findings)
+    return programs

@@ -1,0 +1,438 @@
+"""The one table of the stages: name, variables, functions, replies, what no verdict and a script error mean.
+
+A stage's name is the same in config, hook file, log and manual. The defaults are those of the 2019 reference; at rcptto
+"accept without a verdict" is not a permission to relay: the server then asks its own relay rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hsl.builtins import Chapter, Registry
+from hsl.compiler import Environment, Loader, Variable
+from hsl.library import core_registry
+from hsl.runtime.functions import delivery, message, session, state
+from hsl.runtime.reply import Enhanced
+from hsl.runtime.verdict import Verdict
+
+CHAPTERS: tuple[Chapter, ...] = (
+    state.chapter,
+    session.chapter,
+    message.actions,
+    message.arguments,
+    message.headers,
+    message.scanners,
+    delivery.both,
+    delivery.before,
+    delivery.after,
+)
+
+
+def variables(*groups: tuple[Variable, ...]) -> Mapping[str, Variable]:
+    return {item.name: item for group in groups for item in group}
+
+
+ADDRESS = (
+    Variable("localpart", "string", "The part before the @, case as it came"),
+    Variable("domain", "string", "The domain, case as it came"),
+)
+RECIPIENT_KEYS = (
+    Variable("recipient", "string", "The recipient's address, lower case"),
+    Variable("address", "array", "The address in its two parts", keys=ADDRESS),
+    Variable("params", "array", "The parameters of RCPT TO, name to value"),
+    Variable("transportid", "string", "The transport's id"),
+)
+HELO_KEYS = (
+    Variable("verb", "string", "HELO or EHLO"),
+    Variable("host", "string", "The name that the client gave"),
+)
+TLS_KEYS = (
+    Variable("started", "boolean", "Whether STARTTLS succeeded (delivery attempts only)"),
+    Variable("protocol", "string", "The protocol's version"),
+    Variable("cipher", "string", "The cipher"),
+    Variable("keysize", "number", "The cipher's key size in bits"),
+    Variable("sni", "string", "The server name that the client asked for"),
+)
+AUTH_KEYS = (
+    Variable("mechanism", "string", "The SASL mechanism, upper case"),
+    Variable("username", "string", "The user name"),
+)
+ENDPOINTS = (
+    Variable("remoteip", "string", "The client's IP address"),
+    Variable("remoteport", "number", "The client's TCP port"),
+    Variable("remoteptr", "string", "The client's verified reverse DNS name, if there is one"),
+    Variable("localip", "string", "The server's IP address"),
+    Variable("localport", "number", "The server's TCP port"),
+    Variable("serverid", "string", "The server's id"),
+)
+CONNECTION = Variable(
+    "connection",
+    "array",
+    "The session so far",
+    keys=(
+        Variable("id", "string", "The connection's id"),
+        *ENDPOINTS,
+        Variable("helo", "array", "HELO, once it was accepted", keys=HELO_KEYS),
+        Variable("tls", "array", "TLS, if it is in use", keys=TLS_KEYS),
+        Variable("auth", "array", "The login, if there was one", keys=AUTH_KEYS),
+    ),
+)
+TRANSACTION = Variable(
+    "transaction",
+    "array",
+    "The envelope as far as it is accepted",
+    keys=(
+        Variable("id", "string", "The transaction's id"),
+        Variable("sender", "string", "The sender's address, lower case; empty for the null sender"),
+        Variable("senderaddress", "array", "The sender's address in its two parts", keys=ADDRESS),
+        Variable("senderparams", "array", "The parameters of MAIL FROM, name to value"),
+        Variable("recipients", "array", "The accepted recipients, each an array like $arguments of rcptto"),
+    ),
+)
+CONTEXT = Variable("context", "any", "The connection's own variable, kept from script to script", readonly=False)
+QUEUE_CONTEXT = Variable("context", "any", "Passed from pre-delivery to post-delivery of one attempt", readonly=False)
+
+BASE = (
+    CONNECTION,
+    TRANSACTION,
+    CONTEXT,
+    Variable("senderip", "string", "The client's IP address"),
+    Variable("senderport", "number", "The client's TCP port"),
+    Variable("serverip", "string", "The server's IP address"),
+    Variable("serverport", "number", "The server's TCP port"),
+    Variable("serverid", "string", "The server's id"),
+    Variable("messageid", "string", "The transaction's id"),
+)
+SASLUSERNAME = Variable("saslusername", "string", "The user name of the login; empty without one")
+SENDERHELO = Variable("senderhelo", "string", "The client's HELO name")
+GREETED = (
+    *BASE,
+    SENDERHELO,
+    Variable("tlsstarted", "boolean", "Whether the session uses TLS"),
+    Variable("saslauthed", "boolean", "Whether the client is logged in"),
+    SASLUSERNAME,
+)
+SENDER_NAMES = (
+    Variable("sender", "string", "The sender's address, lower case; empty for the null sender"),
+    Variable("senderlocalpart", "string", "The local part of the sender, case as it came"),
+    Variable("senderdomain", "string", "The domain of the sender, lower case; empty for the null sender"),
+)
+RECIPIENT_NAMES = (
+    Variable("recipient", "string", "The recipient's address, lower case"),
+    Variable("recipientlocalpart", "string", "The local part of the recipient, case as it came"),
+    Variable("recipientdomain", "string", "The domain of the recipient, lower case"),
+    Variable("transportid", "string", "The transport's id"),
+)
+ENVELOPE = (
+    *GREETED,
+    *SENDER_NAMES,
+    Variable("senderparams", "array", "The parameters of MAIL FROM, name to value"),
+)
+QUEUED = (
+    Variable(
+        "message",
+        "array",
+        "The queued message",
+        keys=(
+            Variable(
+                "id",
+                "array",
+                "Its ids",
+                keys=(
+                    Variable("transaction", "string", "The transaction's id"),
+                    Variable("queue", "number", "The queue id"),
+                ),
+            ),
+            Variable("ts", "number", "When it was received, Unix time in seconds"),
+            Variable("serverid", "string", "The server that received it"),
+            Variable("sender", "string", "The sender's address, lower case"),
+            Variable("senderaddress", "array", "The sender's address in its two parts", keys=ADDRESS),
+            Variable("recipient", "string", "The recipient's address, lower case"),
+            Variable("recipientaddress", "array", "The recipient's address in its two parts", keys=ADDRESS),
+            Variable("transportid", "string", "The transport's id"),
+            Variable("jobid", "string", "The job id, if there is one"),
+            Variable("size", "number", "The size in bytes"),
+        ),
+    ),
+    QUEUE_CONTEXT,
+    Variable("senderip", "string", "The IP address of the client that sent the message"),
+    SENDERHELO,
+    SASLUSERNAME,
+    *SENDER_NAMES,
+    *RECIPIENT_NAMES,
+    Variable("retry", "number", "The retry count"),
+    Variable("retries", "number", "The most retries that the transport allows"),
+    Variable("messageid", "string", "The transaction's id"),
+    Variable("actionid", "number", "The number of the action that queued the message"),
+    Variable("queueid", "number", "The queue id"),
+    Variable("serverid", "string", "The server that received the message"),
+)
+RESULT_KEYS = (
+    Variable("code", "number", "The SMTP reply code"),
+    Variable("enhanced", "array", "The enhanced status code, three numbers"),
+    Variable("reason", "array", "The lines of the reply"),
+    Variable("state", "string", "The command that was answered: BANNER, EHLO, MAIL, RCPT, DATA, EOD …"),
+)
+ERROR_KEYS = (
+    Variable("temporary", "boolean", "Whether a later attempt may succeed"),
+    Variable("message", "string", "What went wrong"),
+    Variable("type", "string", "dns, bind, connect, timeout, tls or disconnect"),
+)
+ROUTE_KEYS = (
+    Variable("localip", "string", "The source address"),
+    Variable("helo", "string", "Our HELO name"),
+    Variable("remoteip", "string", "The address connected to; empty on DNS errors"),
+    Variable("remotemx", "string", "The mail host connected to"),
+    Variable("tls", "array", "TLS, if it was started", keys=TLS_KEYS),
+)
+ATTEMPT = Variable(
+    "attempt",
+    "array",
+    "The delivery attempt, if there was one",
+    keys=(
+        Variable("result", "array", "The reply that decided, if one did", keys=RESULT_KEYS),
+        Variable("error", "array", "What decided when no reply did", keys=ERROR_KEYS),
+        Variable("connection", "array", "How the attempt went out", keys=ROUTE_KEYS),
+        Variable("duration", "number", "Seconds"),
+    ),
+)
+
+
+def arguments(*keys: Variable) -> tuple[Variable, ...]:
+    return (Variable("arguments", "array", "What this stage is asked about", keys=keys),)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A stage's reply for one action: code, enhanced code (RFC 3463), text without a reason of the script."""
+
+    code: int
+    enhanced: Enhanced | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage. `answers` maps a verdict's action to its reply; `error` is the answer to a script error."""
+
+    name: str
+    summary: str
+    variables: Mapping[str, Variable]
+    implicit: Verdict
+    on_error: Verdict
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    error: Answer | None = None
+    closes: bool = False  # a refusal ends the session
+
+
+def implicit(action: str) -> Verdict:
+    return Verdict(action, explicit=False)
+
+
+def failure(action: str, **options: object) -> Verdict:
+    return Verdict(action, explicit=False, error=True, options=dict(options))
+
+
+TROUBLE = "Temporary server error, please try again later"
+POLICY = "Refused by policy"
+LATER = "Please try again later"
+
+TABLE: tuple[Stage, ...] = (
+    Stage(
+        "connect",
+        "Before the banner",
+        variables(
+            BASE,
+            arguments(*ENDPOINTS),
+            (
+                Variable("family", "string", "ipv4 or ipv6"),
+                Variable("protocol", "string", "tcp"),
+                Variable("service", "string", "The server's id"),
+            ),
+        ),
+        implicit("accept"),
+        failure("defer"),
+        {
+            "accept": Answer(220, None, "ESMTP"),
+            "reject": Answer(521, (5, 7, 1), POLICY),
+            "defer": Answer(421, (4, 7, 0), LATER),
+        },
+        Answer(421, (4, 3, 0), TROUBLE),
+        closes=True,
+    ),
+    Stage(
+        "helo",
+        "On HELO and EHLO",
+        variables(
+            GREETED,
+            arguments(*HELO_KEYS, Variable("extensions", "array", "The extensions to be announced on EHLO")),
+        ),
+        implicit("accept"),
+        failure("defer"),
+        {
+            "accept": Answer(250, None, "Hello"),
+            "reject": Answer(554, (5, 7, 1), POLICY),
+            "defer": Answer(450, (4, 7, 0), LATER),
+        },
+        Answer(450, (4, 3, 0), TROUBLE),
+    ),
+    Stage(
+        "auth",
+        "On AUTH, with the name and password of PLAIN or LOGIN",
+        variables(
+            GREETED,
+            arguments(
+                Variable("username", "string", "The user name"),
+                Variable("password", "string", "The password"),
+                Variable("mechanism", "string", "The SASL mechanism, upper case"),
+            ),
+            (Variable("saslpassword", "string", "The password"),),
+        ),
+        implicit("reject"),
+        failure("defer"),
+        {
+            "accept": Answer(235, (2, 7, 0), "Authentication successful"),
+            "reject": Answer(535, (5, 7, 8), "Authentication credentials invalid"),
+            "defer": Answer(454, (4, 7, 0), "Temporary authentication failure"),
+        },
+        Answer(454, (4, 7, 0), "Temporary authentication failure"),
+    ),
+    Stage(
+        "mailfrom",
+        "On MAIL FROM",
+        variables(
+            ENVELOPE,
+            arguments(
+                Variable("sender", "string", "The sender's address, lower case"),
+                Variable("address", "array", "The sender's address in its two parts", keys=ADDRESS),
+                Variable("params", "array", "The parameters of MAIL FROM, name to value"),
+            ),
+        ),
+        implicit("accept"),
+        failure("defer"),
+        {
+            "accept": Answer(250, (2, 1, 0), "Ok"),
+            "reject": Answer(554, (5, 7, 1), POLICY),
+            "defer": Answer(450, (4, 7, 1), LATER),
+        },
+        Answer(450, (4, 3, 0), TROUBLE),
+    ),
+    Stage(
+        "rcptto",
+        "On RCPT TO, for each recipient; an explicit Accept() relays",
+        variables(ENVELOPE, RECIPIENT_NAMES, arguments(*RECIPIENT_KEYS)),
+        implicit("accept"),
+        failure("defer"),
+        {
+            "accept": Answer(250, (2, 1, 5), "Ok"),
+            "reject": Answer(554, (5, 7, 1), POLICY),
+            "defer": Answer(450, (4, 7, 1), LATER),
+        },
+        Answer(450, (4, 3, 0), TROUBLE),
+    ),
+    Stage(
+        "data",
+        "At the end of data, for each recipient",
+        variables(
+            ENVELOPE,
+            RECIPIENT_NAMES,
+            arguments(*RECIPIENT_KEYS),
+            (
+                Variable("recipients", "array", "The addresses of all recipients, in order"),
+                Variable("recipientdomains", "array", "The domains of all recipients, in order"),
+                Variable("actionid", "number", "Grows with each action and recipient of the message"),
+            ),
+        ),
+        implicit("deliver"),
+        failure("defer"),
+        {
+            "deliver": Answer(250, (2, 0, 0), "Ok"),
+            "delete": Answer(250, (2, 0, 0), "Ok"),
+            "held": Answer(250, (2, 0, 0), "Ok"),  # Quarantine() with reject false
+            "quarantine": Answer(550, (5, 7, 1), POLICY),
+            "reject": Answer(550, (5, 7, 1), POLICY),
+            "defer": Answer(421, (4, 7, 1), LATER),
+        },
+        Answer(421, (4, 3, 0), TROUBLE),
+    ),
+    Stage(
+        "disconnect",
+        "When a session is over",
+        variables(GREETED, arguments(Variable("close", "string", "How the session ended, if it is known"))),
+        implicit("pass"),
+        failure("pass"),
+    ),
+    Stage(
+        "predelivery",
+        "Before each delivery attempt",
+        variables(
+            QUEUED,
+            arguments(Variable("retry", "number", "The retry count")),
+            (
+                Variable("sourceip", "string", "The source address; empty leaves it to the system"),
+                Variable("destination", "string", "The destination host, or lookup-mx"),
+                Variable("destinationport", "number", "The destination's TCP port"),
+            ),
+        ),
+        implicit("try"),
+        failure("queue", delay=300.0, increment_retry=False),
+    ),
+    Stage(
+        "postdelivery",
+        "After each delivery attempt, and when a message leaves the queue without one",
+        variables(
+            QUEUED,
+            arguments(
+                Variable("retry", "number", "The retry count"),
+                Variable(
+                    "action", "string", "What happens by default: QUEUE, BOUNCE, DELETE; missing after a delivery"
+                ),
+                ATTEMPT,
+            ),
+            (
+                Variable("sourceip", "string", "The source address of the attempt"),
+                Variable("serverip", "string", "The address that we tried to connect to; empty on DNS errors"),
+                Variable("serverport", "number", "The port that we tried to connect to"),
+                Variable("destination", "string", "The mail host that we tried to connect to"),
+                Variable("destinationport", "number", "The port that we tried to connect to"),
+                Variable("transfertime", "number", "How long the attempt took, in seconds"),
+                Variable("errorcode", "number", "The remote's reply code; 0 without a reply"),
+                Variable("errormsg", "string", "The remote's reply, or what went wrong"),
+                Variable("errorndr", "string", "The enhanced status code, like 5.1.1, if there is one"),
+            ),
+        ),
+        implicit("default"),
+        failure("default"),
+    ),
+)
+STAGES: Mapping[str, Stage] = {stage.name: stage for stage in TABLE}
+
+
+def registry(stage: str) -> Registry:
+    """The functions that a stage's scripts can call."""
+    return core_registry(CHAPTERS, stage)
+
+
+def environment(stage: str, loader: Loader | None = None) -> Environment:
+    """What the scripts of a stage are compiled against. Raises KeyError for an unknown stage."""
+    return Environment(registry(stage), STAGES[stage].variables, loader, elsewhere)
+
+
+def stages_of(name: str) -> tuple[str, ...]:
+    """The stages, in order, that have a mail function of that name or older name; none for the library's functions."""
+    found: set[str] = set()
+    for chapter in CHAPTERS:
+        for builtin in chapter.functions:
+            if name == builtin.name or name in builtin.aliases:
+                found |= builtin.stages or set()
+    return tuple(stage.name for stage in TABLE if stage.name in found)
+
+
+def elsewhere(name: str) -> str | None:
+    """A hint for a function that other stages have."""
+    stages = stages_of(name)
+    if not stages:
+        return None
+    shown = stages[0] if len(stages) == 1 else ", ".join(stages[:-1]) + " and " + stages[-1]
+    return f"{name}() is only available in {shown}"
