@@ -266,7 +266,7 @@ def answer_text(record: object) -> str:
 
 
 def name_text(name: dns.name.Name) -> str:
-    return name.to_text(omit_final_dot=True) if name != dns.name.root else "."
+    return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else "."
 
 
 def preference(answer: str) -> int:

@@ -239,7 +239,8 @@ class Deliverer:
         """A connected socket, bound to the source. Raises Failed of kind bind, connect or timeout; a failed bind never
         falls back to the default address.
         """
-        sock = socket.socket(family_of(target.ip), socket.SOCK_STREAM)
+        # With the protocol named, asyncio sets TCP_NODELAY; without it the dot waits 40 ms for a delayed ACK.
+        sock = socket.socket(family_of(target.ip), socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             sock.setblocking(False)
             if source is not None:
@@ -318,7 +319,7 @@ def is_ascii(body: Body) -> bool:
 
 
 def stale(failed: Failed) -> bool:
-    """On a reused connection: is the connection's age to blame, so that the mail may be tried at once on a fresh one?"""
+    """On a reused connection: may its age be to blame, so that the mail is tried at once on a fresh one?"""
     if failed.state in ("MAIL", "RSET"):
         return failed.error is None or failed.error.temporary
     lost = failed.error is not None and failed.error.kind in ("disconnect", "protocol")

@@ -27,7 +27,7 @@ class PoolKey:
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """`idle`: seconds that an unused connection is kept (0: none is); `transactions` of one connection; `total` idle."""
+    """`idle`: seconds that an unused connection is kept, 0 for none; `transactions` of one; `total` idle ones."""
 
     idle: float = 10.0
     transactions: int = 100
