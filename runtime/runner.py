@@ -7,9 +7,8 @@ logged whole; the peer sees a generic text.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from hsl.compiler import LoadError, compile_script
@@ -20,7 +19,6 @@ from hsl.run import Budget, Run
 from hsl.runtime.context import Context, text
 from hsl.runtime.log import Log
 from hsl.runtime.model import NetAddress
-from hsl.runtime.outages import OutageGoesOn, Outages
 from hsl.runtime.protocols import BackendUnavailable, Clock, OutbreakScanner, QueueMetrics, Rates, Slots, SpamScanner
 from hsl.runtime.reply import Reply, reply
 from hsl.runtime.stages import STAGES, Answer, Stage, environment
@@ -29,7 +27,6 @@ from hsl.shared import SharedStore
 from hsl.source import Source, Span
 
 GRACE = 1.0  # seconds that a script may overrun its own time budget, inside a builtin that waits
-JITTER = 60.0  # seconds, spread over the messages that wait for a backend to come back
 
 
 @dataclass
@@ -48,7 +45,6 @@ class Services:
     shared: SharedStore
     hostname: str
     defer_code: int = 421
-    outages: Outages = field(default_factory=Outages)
 
 
 class StageRunner:
@@ -77,16 +73,14 @@ class StageRunner:
         if program is None:
             return stage.implicit
         try:
-            verdict = await self.execute(stage, program, context)
+            return await self.execute(stage, program, context)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            verdict = self.failed(stage, context, error)
+            return self.failed(stage, context, error)
         except Exception as error:
-            verdict = self.failed(stage, context, error)
-        self.log_verdict(stage, context, verdict)
-        return verdict
+            return self.failed(stage, context, error)
 
     async def execute(self, stage: Stage, program: Program, context: Context) -> Verdict:
         run = Run(
@@ -109,17 +103,13 @@ class StageRunner:
         return stage.implicit
 
     def failed(self, stage: Stage, context: Context, error: BaseException) -> Verdict:
-        """Log an error whole (an outage once) and give the stage's on-error verdict."""
-        level = "debug" if isinstance(error, OutageGoesOn) else "error"
+        """Log an error whole and give the stage's on-error verdict. Backends log their outages themselves, once."""
+        level = "debug" if isinstance(error, BackendUnavailable) else "error"
         shown = error.render() if isinstance(error, ScriptError) else f"{type(error).__name__}: {error}"
         place = str(error.span) if isinstance(error, ScriptError) and error.span else None
         message = text(context.mask(shown.encode("utf-8", "surrogateescape")))
         self.services.log.event(level, "script-error", stage=stage.name, id=context.message_id, at=place, error=message)
-        verdict = stage.on_error
-        if isinstance(error, BackendUnavailable) and "delay" in verdict.options:
-            delay = verdict.options["delay"] + random.uniform(0, JITTER)
-            verdict = replace(verdict, options=verdict.options | {"delay": delay})
-        return verdict
+        return stage.on_error
 
     def echo(self, stage: Stage, context: Context) -> Callable[[bytes], None]:
         """Where echo writes: the log, at debug level, with the transaction's id."""
@@ -129,18 +119,6 @@ class StageRunner:
             self.services.log.debug("echo", stage=stage.name, id=context.message_id, text=shown)
 
         return write
-
-    def log_verdict(self, stage: Stage, context: Context, verdict: Verdict) -> None:
-        """One line per verdict; those that nobody asked for at debug level."""
-        reason = "\n".join(verdict.reason or ())
-        self.services.log.event(
-            "info" if verdict.explicit else "debug",
-            "verdict",
-            stage=stage.name,
-            id=context.message_id,
-            action=verdict.action,
-            reason=text(context.mask(reason.encode("utf-8", "surrogateescape"))),
-        )
 
     def reply(self, stage: str, verdict: Verdict, default_text: str | None = None) -> Reply:
         """The reply that a verdict means at a stage. `default_text` stands in for the stage's own text.
@@ -152,9 +130,7 @@ class StageRunner:
         code = verdict.code or answer.code
         if stage == "data" and verdict.action == "defer" and verdict.code is None:
             code = self.services.defer_code
-        lines = verdict.reason if verdict.reason and not verdict.error else (default_text or answer.text,)
-        if verdict.error:
-            lines = (answer.text,)
+        lines = (answer.text,) if verdict.error else verdict.reason or (default_text or answer.text,)
         close = verdict.disconnect or (row.closes and code >= 400)
         return reply(code, lines, verdict.enhanced or answer.enhanced, close=close)
 

@@ -29,7 +29,7 @@ from hsl.runtime.functions.arguments import (
     want_metadata,
     want_transport,
 )
-from hsl.runtime.functions.state import reach, want_name
+from hsl.runtime.functions.state import want_name
 from hsl.runtime.model import SourceIP
 from hsl.runtime.verdict import Verdict, VerdictReached
 from hsl.values import Array, Value, to_string
@@ -286,8 +286,7 @@ async def current_connections(run: Run, namespace: bytes, entry: bytes | float, 
         raise ScriptError(f"CurrentConnections(): parameter 3 (max): wanted 0 to {MAX_CONNECTIONS}, got {maximum}")
     context = host(run, PreDeliveryContext)
     names = want_name("CurrentConnections", 1, namespace), want_name("CurrentConnections", 2, to_string(entry))
-    services = context.services
-    return await reach(services, "slots", services.slots.take(*names, maximum, context.holder))
+    return await context.services.slots.take(*names, maximum, context.holder)
 
 
 @after.function("Retry", halts=True)

@@ -26,7 +26,6 @@ from hsl.runtime.functions.arguments import (
     want_metadata,
     want_transport,
 )
-from hsl.runtime.functions.state import reach
 from hsl.runtime.verdict import Verdict, VerdictReached
 from hsl.values import Array, Value
 
@@ -293,9 +292,7 @@ async def scan_sa(run: Run, options: SpamOptions | None = None) -> float | Array
     context = host(run, DataContext)
     state, version = context.state, context.state.message.version()
     if state.spam is None or state.spam[0] != version.serial:
-        scanner = context.services.spam
-        result = await reach(context.services, scanner.name, scanner.scan(version, state.envelope()))
-        state.spam = version.serial, result
+        state.spam = version.serial, await context.services.spam.scan(version, state.envelope())
     found = state.spam[1]
     if options.rules:
         return Array.from_pairs((string(name), float(score)) for name, score in found.rules.items())
@@ -310,8 +307,6 @@ async def scan_rpd(run: Run, options: OutbreakOptions | None = None) -> float | 
     context = host(run, DataContext)
     state, version = context.state, context.state.message.version()
     if state.outbreak is None or state.outbreak[0] != version.serial:
-        scanner = context.services.outbreak
-        result = await reach(context.services, scanner.name, scanner.classify(version, state.envelope()))
-        state.outbreak = version.serial, result
+        state.outbreak = version.serial, await context.services.outbreak.classify(version, state.envelope())
     score, refid = state.outbreak[1]
     return string(refid) if options.refid else float(score)

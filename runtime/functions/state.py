@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, TypeVar
-
 from hsl.builtins import Chapter, Options, option
 from hsl.errors import ScriptError, near
 from hsl.run import Run
 from hsl.runtime.context import Context, text
 from hsl.runtime.functions.arguments import ALL_STAGES, host, is_integer
-from hsl.runtime.protocols import QUEUE_FILTERS, BackendUnavailable
+from hsl.runtime.protocols import QUEUE_FILTERS
 from hsl.values import Array, Value, to_string, type_name
 
-if TYPE_CHECKING:
-    from hsl.runtime.runner import Services
-
-T = TypeVar("T")
 chapter = Chapter("State", stages=ALL_STAGES)
 LOWER_CASE = frozenset({"sender", "senderdomain", "recipientdomain"})
 MAX_INTERVAL = 366 * 86400.0  # seconds
 MAX_COUNT = 10_000_000
 MAX_NAME = 1_000  # bytes of a namespace or an entry
 MAX_FILTER = 1_000  # values of one filter
-
-
-async def reach(services: Services, backend: str, call: Awaitable[T]) -> T:
-    """Await a backend and keep account of its outages. Raises BackendUnavailable."""
-    try:
-        result = await call
-    except BackendUnavailable as error:
-        raise services.outages.failed(backend, error) from error
-    if services.outages.answered(backend):
-        services.log.info("backend-available", backend=backend)
-    return result
 
 
 class RateOptions(Options):
@@ -57,7 +39,7 @@ async def rate(
         raise ScriptError(f"rate(): parameter 4 (interval): wanted seconds up to {MAX_INTERVAL:.0f}, got {interval:g}")
     services = host(run, Context).services
     names = want_name("rate", 1, namespace), want_name("rate", 2, to_string(entry))
-    result = await reach(services, "rates", services.rates.rate(*names, count, interval))
+    result = await services.rates.rate(*names, count, interval)
     return bool(result) if count > 0 else float(result)
 
 
