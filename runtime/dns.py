@@ -192,11 +192,13 @@ class DnsResolver:
     async def ask(self, name: dns.name.Name, kind: str) -> tuple[list[str] | None, float]:
         """One question to the servers: the answers as `lookup` gives them, and how long they hold (seconds)."""
         try:
-            answer = await self.resolver.resolve(name, kind, search=False, raise_on_no_answer=False)
+            async with asyncio.timeout(self.timeout):  # dnspython sleeps between tries past its own lifetime
+                answer = await self.resolver.resolve(name, kind, search=False, raise_on_no_answer=False)
         except dns.resolver.NXDOMAIN:
             return None, NEGATIVE_TTL
-        except dns.exception.DNSException as error:
-            reason = "no answer in time" if isinstance(error, dns.exception.Timeout) else "no usable answer"
+        except (dns.exception.DNSException, TimeoutError) as error:
+            late = isinstance(error, dns.exception.Timeout | TimeoutError)
+            reason = "no answer in time" if late else "no usable answer"
             raise DNSError(True, DNS_FAILURE, f"{kind} lookup of {name.to_text(True)}: {reason}") from error
         if answer.rrset is None:
             return [], NEGATIVE_TTL
