@@ -1,0 +1,40 @@
+"""The standard library of the language: one file for each chapter of the reference, one registry out of them all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hsl.builtins import Chapter, Registry
+from hsl.library import (
+    arrays,
+    cryptographic,
+    datatypes,
+    dateandtime,
+    domains,
+    encodings,
+    mathematical,
+    misc,
+    regularexpression,
+    strings,
+)
+
+CHAPTERS: tuple[Chapter, ...] = (
+    arrays.chapter,
+    cryptographic.chapter,
+    datatypes.chapter,
+    dateandtime.chapter,
+    domains.chapter,
+    encodings.chapter,
+    mathematical.chapter,
+    misc.chapter,
+    strings.chapter,
+    regularexpression.chapter,
+)
+
+
+def core_registry(extra: Iterable[Chapter] = (), stage: str | None = None) -> Registry:
+    """The functions that every script can call, with those of the host's chapters for a stage.
+
+    Raises ValueError when two chapters declare the same name.
+    """
+    return Registry((*CHAPTERS, *extra), stage)

@@ -1,0 +1,216 @@
+"""Chapter "Encodings and JSON": base16 to base64 (RFC 4648) and JSON (RFC 8259)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+import string
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from hsl.arithmetic import check_items, check_string
+from hsl.builtins import Chapter, Options, option
+from hsl.values import Array, Value, number_text, to_string
+
+chapter = Chapter("Encodings and JSON")
+
+LETTERS = string.ascii_letters.encode() + string.digits.encode()
+NOT_BASE64 = bytes(sorted(set(range(256)) - set(LETTERS + b"+/")))
+NOT_BASE64URL = bytes(sorted(set(range(256)) - set(LETTERS + b"-_")))
+NOT_BASE32 = bytes(sorted(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")))
+
+MAX_JSON_DEPTH = 500  # arrays and objects within each other
+JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+JSON_COMMENT = re.compile(r'("(?:[^"\\]|\\.)*+"?)|//[^\n]*|/\*(?:.*?\*/|.*)', re.DOTALL)
+
+
+@chapter.function("base64_encode", constant=True)
+def base64_encode(string: bytes) -> bytes:
+    """Return a string in base64, on one line."""
+    check_string(len(string) / 3 * 4)
+    return base64.b64encode(string)
+
+
+@chapter.function("base64_decode", constant=True)
+def base64_decode(string: bytes) -> bytes:
+    """Return the string of its base64 form; line breaks, padding and whatever is not base64 are passed over."""
+    return decode_base64(string.translate(None, NOT_BASE64))
+
+
+@chapter.function("base64url_encode", constant=True)
+def base64url_encode(string: bytes) -> bytes:
+    """Return a string in the base64 of URLs (- and _), without padding."""
+    check_string(len(string) / 3 * 4)
+    return base64.urlsafe_b64encode(string).rstrip(b"=")
+
+
+@chapter.function("base64url_decode", constant=True)
+def base64url_decode(string: bytes) -> bytes:
+    """Return the string of its base64url form; whatever is not base64url is passed over."""
+    return decode_base64(string.translate(bytes.maketrans(b"-_", b"+/"), NOT_BASE64URL))
+
+
+def decode_base64(digits: bytes) -> bytes:
+    """Base64 digits without padding; a last digit that makes no byte is dropped."""
+    if len(digits) % 4 == 1:
+        digits = digits[:-1]
+    return base64.b64decode(digits + b"=" * (-len(digits) % 4))
+
+
+@chapter.function("base32_encode", constant=True)
+def base32_encode(string: bytes) -> bytes:
+    """Return a string in base32."""
+    check_string(len(string) / 5 * 8)
+    return base64.b32encode(string)
+
+
+@chapter.function("base32_decode", constant=True)
+def base32_decode(string: bytes) -> bytes:
+    """Return the string of its base32 form, in either case; whatever is not base32 is passed over."""
+    digits = string.upper().translate(None, NOT_BASE32)
+    digits = digits[: len(digits) - {1: 1, 3: 1, 6: 1}.get(len(digits) % 8, 0)]
+    return base64.b32decode(digits + b"=" * (-len(digits) % 8))
+
+
+class NotJSON(ValueError):
+    """A value that has no JSON form, or a text that is not JSON."""
+
+
+class EncodeOptions(Options):
+    ensure_ascii: bool = option(True, "Write characters outside US-ASCII as \\uXXXX.")
+    pretty_print: bool = option(False, "One item a line, indented by four spaces.")
+
+
+@chapter.function("json_encode", constant=True)
+def json_encode(value: Value, options: EncodeOptions) -> bytes | None:
+    """Return a value as JSON; arrays numbered from 0 become arrays, others objects with string keys.
+
+    None if there is no such form: inf and nan, functions, objects, strings that are not UTF-8, nesting over 500.
+    """
+    writer = Writer(options.ensure_ascii, options.pretty_print)
+    try:
+        writer.write(value, 0)
+    except (NotJSON, UnicodeDecodeError):
+        return None
+    return b"".join(writer.parts)
+
+
+@dataclass(slots=True)
+class Writer:
+    """Collects the text of a JSON value. Raises ScriptError over the limit of a string, as soon as it is passed: arrays
+    that hold one array many times are written out many times."""
+
+    ensure_ascii: bool
+    pretty: bool
+    parts: list[bytes] = field(default_factory=list)
+    size: int = 0
+
+    def put(self, text: bytes) -> None:
+        self.size += len(text)
+        check_string(self.size)
+        self.parts.append(text)
+
+    def write(self, value: Value, depth: int) -> None:
+        if isinstance(value, Array):
+            self.write_array(value, depth)
+        elif isinstance(value, bytes):
+            self.put_string(value)
+        elif value is None or isinstance(value, bool):
+            self.put({None: b"null", True: b"true", False: b"false"}[value])
+        elif isinstance(value, float) and math.isfinite(value):
+            self.put(number_text(value).encode())
+        else:
+            raise NotJSON
+
+    def put_string(self, text: bytes) -> None:
+        self.put(json.dumps(text.decode(), ensure_ascii=self.ensure_ascii).encode())
+
+    def write_array(self, array: Array, depth: int) -> None:
+        if depth >= MAX_JSON_DEPTH:
+            raise NotJSON
+        listed = is_list(array)
+        self.put(b"[" if listed else b"{")
+        for index, (key, value) in enumerate(array.pairs()):
+            if index:
+                self.put(b",")
+            self.put_line(depth + 1)
+            if not listed:
+                self.put_string(to_string(key))
+                self.put(b": " if self.pretty else b":")
+            self.write(value, depth + 1)
+        if len(array):
+            self.put_line(depth)
+        self.put(b"]" if listed else b"}")
+
+    def put_line(self, depth: int) -> None:
+        if self.pretty:
+            self.put(b"\n" + b"    " * depth)
+
+
+def is_list(array: Array) -> bool:
+    """Whether the keys are 0, 1, 2 … in this order."""
+    if array.items is not None:
+        return True
+    return all(isinstance(key, float) and key == index for index, key in enumerate(array.keys()))
+
+
+class DecodeOptions(Options):
+    allow_comments: bool = option(False, "Pass over // and /* */ comments.")
+
+
+@chapter.function("json_decode", constant=True)
+def json_decode(string: bytes, options: DecodeOptions) -> Value:
+    """Return the value of a JSON text, or none if it is not JSON; null is none too.
+
+    NaN, Infinity, numbers out of range, lone surrogates, text that is not UTF-8 and nesting over 500 are errors.
+    """
+    try:
+        text = string.decode()
+        if options.allow_comments:
+            text = JSON_COMMENT.sub(lambda match: match[1] or " ", text)
+        check_items(text.count(",") + text.count("[") + text.count("{"))
+        check_depth(text)
+        return to_value(
+            json.loads(text, parse_int=finite, parse_float=finite, parse_constant=refuse, object_pairs_hook=Members)
+        )
+    except ValueError:  # NotJSON, JSONDecodeError, UnicodeError
+        return None
+
+
+class Members(list[tuple[str, Any]]):
+    """The members of a JSON object in their order."""
+
+
+def finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise NotJSON
+    return number
+
+
+def refuse(constant: str) -> NoReturn:
+    raise NotJSON(constant)
+
+
+def check_depth(text: str) -> None:
+    """Raises NotJSON for a text nested too deep, before a parser recurses into it."""
+    if text.count("[") + text.count("{") <= MAX_JSON_DEPTH:
+        return
+    depth = 0
+    for token in JSON_TOKEN.finditer(text):
+        first = token[0][0]
+        depth += 1 if first in "[{" else -1 if first in "]}" else 0
+        if depth > MAX_JSON_DEPTH:
+            raise NotJSON
+
+
+def to_value(parsed: Any) -> Value:
+    if isinstance(parsed, str):
+        return parsed.encode()
+    if isinstance(parsed, Members):
+        return Array.from_pairs((key.encode(), to_value(value)) for key, value in parsed)
+    if isinstance(parsed, list):
+        return Array.of(to_value(value) for value in parsed)
+    return parsed  # type: ignore[no-any-return]  # None, bool, float

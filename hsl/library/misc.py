@@ -1,0 +1,135 @@
+"""Chapter "Misc": the installation, the log, and addresses of the internet protocols."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import os
+import uuid as unique
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hsl.builtins import Chapter
+from hsl.errors import ScriptError, near
+from hsl.library.host import HasSerial, Logs
+
+if TYPE_CHECKING:
+    from hsl.run import Run
+
+chapter = Chapter("Misc")
+
+PRIORITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
+MAX_PRIORITY = 23 * 8 + 7  # the last facility, the last severity (RFC 5424 section 6.2.1)
+MAX_ADDRESS = 128  # bytes; the longest address has 45, two of them make a range
+MACHINE_ID = Path("/etc/machine-id")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@chapter.function("serial")
+def serial(run: Run) -> bytes:
+    """Return the serial number of the installation: the host's, or one derived from the machine's identity."""
+    if isinstance(run.host, HasSerial):
+        return run.host.serial()
+    try:
+        identity = MACHINE_ID.read_bytes().strip()
+    except OSError:
+        identity = b""
+    return hashlib.sha256(b"serial\0" + (identity or gethostname())).hexdigest()[:16].encode()
+
+
+@chapter.function("gethostname")
+def gethostname() -> bytes:
+    """Return the hostname of the installation."""
+    return os.fsencode(os.uname().nodename)
+
+
+@chapter.function("uuid")
+def uuid() -> bytes:
+    """Return a unique id: a random UUID (RFC 9562 version 4)."""
+    return str(unique.uuid4()).encode()
+
+
+@chapter.function("syslog")
+def syslog(run: Run, priority: bytes | float, message: bytes) -> None:
+    """Write a message to the log with a priority: a name from "emerg" to "debug", or a number.
+
+    Numbers are severity (0 to 7) plus 8 times the facility (RFC 5424). A host without a log gets the message as echo.
+    """
+    number = read_priority(priority)
+    if isinstance(run.host, Logs):
+        run.host.syslog(number, message)
+    else:
+        run.echo(b"%s: %s" % (PRIORITIES[number % 8].encode(), message))
+
+
+def read_priority(priority: bytes | float) -> int:
+    where = "syslog(): parameter 1 (priority)"
+    if isinstance(priority, bytes):
+        name = priority.decode("utf-8", "replace")
+        if name not in PRIORITIES:
+            raise ScriptError(f"{where}: there is no priority {name[:40]!r}", hint=near(name[:40], PRIORITIES))
+        return PRIORITIES.index(name)
+    if not 0 <= priority <= MAX_PRIORITY:
+        raise ScriptError(f"{where}: wanted 0 to {MAX_PRIORITY}")
+    return int(priority)
+
+
+def parse_address(text: bytes) -> Address | None:
+    """An IPv4 or IPv6 address in its printable form, or None."""
+    try:
+        return ipaddress.ip_address(text.decode("ascii")) if len(text) <= MAX_ADDRESS else None
+    except ValueError:
+        return None
+
+
+def parse_network(text: bytes) -> tuple[Address, Address] | None:
+    """First and last address of `address`, `address/prefix` or `first-last`, or None."""
+    if len(text) > MAX_ADDRESS:
+        return None
+    if b"-" in text:
+        start, _, end = text.partition(b"-")
+        first, last = parse_address(start.strip()), parse_address(end.strip())
+        return None if first is None or last is None or first.version != last.version else (first, last)
+    try:
+        network = ipaddress.ip_network(text.decode("ascii"), strict=False)
+    except ValueError:
+        return None
+    return network.network_address, network.broadcast_address
+
+
+@chapter.function("inet_includes", aliases=("in_network",), constant=True)
+def inet_includes(ip: bytes, network: bytes) -> bool | None:
+    """Return true if an address lies in a network: an address, a subnet (a/n) or a range (a-b).
+
+    None if one of them cannot be read; false if one is IPv4 and the other IPv6.
+    """
+    address = parse_address(ip)
+    bounds = parse_network(network)
+    if address is None or bounds is None:
+        return None
+    first, last = bounds
+    return address.version == first.version and int(first) <= int(address) <= int(last)
+
+
+@chapter.function("inet_ntop", constant=True)
+def inet_ntop(ip: bytes) -> bytes | None:
+    """Return the printable form of an address of 4 (IPv4) or 16 (IPv6) bytes, or none."""
+    return str(ipaddress.ip_address(ip)).encode() if len(ip) in (4, 16) else None
+
+
+@chapter.function("inet_pton", constant=True)
+def inet_pton(ip: bytes) -> bytes | None:
+    """Return the 4 (IPv4) or 16 (IPv6) bytes of a printable address, or none."""
+    address = parse_address(ip)
+    return None if address is None else address.packed
+
+
+@chapter.function("inet_reverse", constant=True)
+def inet_reverse(ip: bytes, zone: bytes | None = None) -> bytes | None:
+    """Return the name under which an address is looked up in the DNS, by default below in-addr.arpa or ip6.arpa."""
+    address = parse_address(ip)
+    if address is None:
+        return None
+    pointer = address.reverse_pointer.encode()
+    return pointer if zone is None else b".".join([*pointer.split(b".")[:-2], zone])

@@ -1,0 +1,132 @@
+"""Chapter "String". A string is bytes; letters, where they matter, are those of US-ASCII."""
+
+from __future__ import annotations
+
+from hsl.arithmetic import check_items, check_string
+from hsl.builtins import Chapter
+from hsl.errors import ScriptError
+from hsl.values import Array
+
+chapter = Chapter("String")
+
+WHITESPACE = b" \t\r\n"
+
+
+@chapter.function("chr", constant=True)
+def character(number: int) -> bytes:
+    """Return the string of one byte that has the given number, modulo 256."""
+    return bytes([number & 0xFF])
+
+
+@chapter.function("ord", constant=True)
+def ordinal(character: bytes) -> float:
+    """Return the number of a string's first byte; 0 for an empty string."""
+    return float(character[0]) if character else 0.0
+
+
+@chapter.function("str_repeat", constant=True)
+def str_repeat(string: bytes, multiplier: int) -> bytes:
+    """Return a string repeated so many times."""
+    if not string or multiplier <= 0:
+        return b""
+    check_string(len(string) * multiplier)
+    return string * multiplier
+
+
+@chapter.function("str_replace", constant=True)
+def str_replace(search: bytes, replace: bytes, subject: bytes) -> bytes:
+    """Return the subject with every occurrence of one string replaced with another."""
+    if not search:
+        return subject
+    growth = len(replace) - len(search)
+    if growth > 0:
+        check_string(len(subject) + subject.count(search) * growth)
+    return subject.replace(search, replace)
+
+
+@chapter.function("str_split", constant=True)
+def str_split(string: bytes, delimiter: bytes, limit: int = 0) -> Array:
+    """Split a string on a delimiter into at most `limit` parts (0: all).
+
+    The last part holds the rest; with a negative limit it splits from the end and the first part holds the rest.
+    """
+    if not delimiter:
+        raise ScriptError("str_split(): parameter 2 (delimiter): cannot be empty")
+    parts = abs(limit) or string.count(delimiter) + 1
+    check_items(min(parts, string.count(delimiter) + 1))
+    most = min(parts, len(string) + 1) - 1
+    return Array.of(string.split(delimiter, most) if limit >= 0 else string.rsplit(delimiter, most))
+
+
+@chapter.function("str_chunk", constant=True)
+def str_chunk(string: bytes, length: int, firstlength: int | None = None) -> Array:
+    """Split a string into parts of a length; the first part may have a length of its own."""
+    first = length if firstlength is None else firstlength
+    if length < 1 or first < 1:
+        raise ScriptError("str_chunk(): wanted lengths of at least 1")
+    check_items(len(string) / length + 1)
+    starts = range(first, len(string), min(length, len(string)))
+    return Array.of([string[:first], *(string[start : start + length] for start in starts)] if string else [])
+
+
+@chapter.function("str_find", aliases=("strpos",), constant=True)
+def str_find(string: bytes, substring: bytes, offset: int = 0) -> float:
+    """Return the position (from 0) of the first occurrence at or after the offset, -1 if there is none.
+
+    A negative offset counts from the end.
+    """
+    return float(string.find(substring, offset))
+
+
+@chapter.function("str_rfind", aliases=("strrpos",), constant=True)
+def str_rfind(string: bytes, substring: bytes, offset: int = 0) -> float:
+    """Return the position (from 0) of the last occurrence, -1 if there is none.
+
+    With an offset the search goes backward from so many bytes before the end (its sign does not matter).
+    """
+    last_start = len(string) - abs(offset)
+    return float(string.rfind(substring, 0, last_start + len(substring))) if last_start >= 0 else -1.0
+
+
+@chapter.function("str_lower", aliases=("strtolower",), constant=True)
+def str_lower(string: bytes) -> bytes:
+    """Return a string with its US-ASCII letters in lower case."""
+    return string.lower()
+
+
+@chapter.function("str_upper", aliases=("strtoupper",), constant=True)
+def str_upper(string: bytes) -> bytes:
+    """Return a string with its US-ASCII letters in upper case."""
+    return string.upper()
+
+
+@chapter.function("str_slice", aliases=("substr",), constant=True)
+def str_slice(string: bytes, offset: int = 0, length: int | None = None) -> bytes:
+    """Return the part of a string that begins at the offset, of the given length or up to the end.
+
+    A negative offset counts from the end; a negative length leaves so many bytes off the end.
+    """
+    size = len(string)
+    start = max(0, size + offset) if offset < 0 else offset
+    if length is None:
+        return string[start:]
+    end = start + length if length >= 0 else size + length
+    return string[start : max(start, end)]
+
+
+@chapter.function("str_strip", aliases=("trim",), constant=True)
+def str_strip(string: bytes, characters: bytes = WHITESPACE) -> bytes:
+    """Return a string without the given characters (by default space, tab, CR, LF) at its start and end."""
+    return string.strip(characters)
+
+
+@chapter.function("str_lstrip", constant=True)
+def str_lstrip(string: bytes, characters: bytes = WHITESPACE) -> bytes:
+    """Return a string without the given characters (by default space, tab, CR, LF) at its start."""
+    return string.lstrip(characters)
+
+
+@chapter.function("str_rstrip", constant=True)
+def str_rstrip(string: bytes, characters: bytes = WHITESPACE) -> bytes:
+    """Return a string without the given characters (by default space, tab, CR, LF) at its end."""
+    return string.rstrip(characters)
