@@ -64,8 +64,14 @@ class Environment:
 def compile_script(source: Source, environment: Environment) -> Program:
     """Load a script. Raises CompileError with every error found; warnings are on the program."""
     diagnostics = Diagnostics()
+    return compile_tree(parse(source, diagnostics), source, environment, diagnostics)
+
+
+def compile_tree(
+    script: ast.Script, source: Source, environment: Environment, diagnostics: Diagnostics
+) -> Program:
+    """Compile what the parser made of a source, findings included."""
     try:
-        script = parse(source, diagnostics)
         return Compiler(source, environment, diagnostics).compile(script)
     except RecursionError:
         diagnostics.error("depth", "the script nests too deeply", Span(source, 0, 0))

@@ -89,18 +89,21 @@ class Run:
         self.fuel = SLICE
         self.written = 0
 
-    def execute(self) -> None:
-        """Run the program to its end. Raises ScriptError, BudgetError, or the Halt that ended it."""
+    def execute(self) -> Value:
+        """Run the program to its end; the value of a `return` outside functions, or None.
+
+        Raises ScriptError, BudgetError, or the Halt that ended it.
+        """
         try:
-            self.program.execute(self)
+            return self.program.execute(self)
         except RecursionError:
             raise BudgetError("the script nests too deeply") from None
         finally:
             self.shared.release_all(self)
 
-    async def execute_async(self) -> None:
+    async def execute_async(self) -> Value:
         """The same on an event loop: builtins may wait, and other tasks get their turns."""
-        await bridge.run_script(self.execute)
+        return await bridge.run_script(self.execute)
 
     def tick(self) -> None:
         """Called when a slice of steps is used up: checks the budget, then lets others run."""
