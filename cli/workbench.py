@@ -1,0 +1,318 @@
+"""Stages without a gateway: a made-up session, message or queue entry on which `hsl run` and `hsl repl` try scripts.
+
+They are the very stages, builtins and replies of the gateway, over the embedded backends (or what `--set` names).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hsl.errors import ScriptError
+from hsl.evaluator import Program
+from hsl.run import Budget, Run
+from hsl.runtime.clock import SystemClock
+from hsl.runtime.context import (
+    AuthContext,
+    ConnectContext,
+    Context,
+    DataContext,
+    DisconnectContext,
+    HeloContext,
+    MailFromContext,
+    PostDeliveryContext,
+    PreDeliveryContext,
+    RcptToContext,
+)
+from hsl.runtime.data import MessageState, choose, finish, store
+from hsl.runtime.log import Log
+from hsl.runtime.message import BytesBody, Message
+from hsl.runtime.model import (
+    Address,
+    Attempt,
+    Auth,
+    Connection,
+    DeliveryPlan,
+    Helo,
+    Mail,
+    NetAddress,
+    QueueEntry,
+    Recipient,
+    Result,
+    Transaction,
+)
+from hsl.runtime.protocols import OutbreakScanner, Rates, Slots, SpamScanner
+from hsl.runtime.rates import MemoryRates
+from hsl.runtime.runner import Services, StageRunner
+from hsl.runtime.scanners import EmbeddedOutbreakScanner, EmbeddedSpamScanner, SpamdScanner
+from hsl.runtime.slots import MemorySlots
+from hsl.runtime.stages import STAGES
+from hsl.runtime.verdict import Verdict, VerdictReached
+from hsl.shared import SharedStore
+from hsl.values import Value
+
+SAMPLE = b"From: sender@example.com\r\nTo: recipient@example.net\r\nSubject: A test\r\n\r\nHello.\r\n"
+NETADDRESSES = {str(n): NetAddress(str(n), f"192.0.2.{n}", f"out{n}.example.com") for n in range(1, 10)}
+
+
+class UsageError(Exception):
+    """An option that cannot be used as given."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the tried script is told. Addresses are bytes as on the wire."""
+
+    stage: str
+    sender: bytes = b"sender@example.com"
+    recipients: tuple[bytes, ...] = (b"recipient@example.net",)
+    ip: str = "192.0.2.100"
+    helo: bytes = b"mail.example.com"
+    user: bytes = b""
+    password: bytes = b"secret"
+    message: bytes = SAMPLE
+    transport: str = "default"
+    serverid: str = "test"
+    metadata: Mapping[bytes, bytes] = field(default_factory=dict)
+    reply: str = "250 2.0.0 Ok"
+    retry: int = 0
+
+
+class EmptyQueue:
+    """GetMailQueueMetric() without a queue."""
+
+    def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
+        return 0
+
+
+@dataclass
+class Outcome:
+    """What became of a script: a verdict (or the stage's implicit one), or an error; and the value of a `return`."""
+
+    verdict: Verdict
+    error: ScriptError | None = None
+    value: Value = None
+
+
+class Workbench:
+    """One stage set up to run scripts on. Made inside a running event loop; `close` ends its clients."""
+
+    def __init__(self, scene: Scene, services: Services, budget: Budget, closers: Sequence[Callable[[], object]]):
+        self.scene = scene
+        self.services = services
+        self.budget = budget
+        self.closers = closers
+        self.runner = StageRunner({}, services, budget)
+        self.connection = make_connection(scene)
+        self.transaction = make_transaction(scene)
+        self.message = Message(BytesBody(scene.message))
+        self.state = MessageState(self.connection, self.transaction, self.message)
+        self.contexts = self.make_contexts()
+
+    @classmethod
+    async def open(cls, scene: Scene, settings: Mapping[str, str], budget: Budget | None = None) -> Workbench:
+        """Set a stage up. `settings`: rate=redis://… and spam=spamd://host:port. Raises UsageError."""
+        if scene.stage not in STAGES:
+            raise UsageError(f"there is no stage {scene.stage!r}: {', '.join(STAGES)}")
+        unknown = set(settings) - {"rate", "spam"}
+        if unknown:
+            raise UsageError(f"--set knows rate and spam, not {', '.join(sorted(unknown))}")
+        log = Log("warning")
+        clock = SystemClock()
+        rates, slots, close = await open_state(settings.get("rate", "memory"), log, clock)
+        services = Services(
+            rates=rates,
+            slots=slots,
+            queue=EmptyQueue(),
+            spam=open_spam(settings.get("spam", "embedded"), log, clock),
+            outbreak=EmbeddedOutbreakScanner(),
+            addresses=NETADDRESSES,
+            transports=frozenset({scene.transport}),
+            clock=clock,
+            log=log,
+            shared=SharedStore(turns=lambda: asyncio.get_running_loop().create_future()),
+            hostname="gateway.example.com",
+        )
+        return cls(scene, services, budget or Budget(), [close] if close else [])
+
+    async def close(self) -> None:
+        for closer in self.closers:
+            await closer()  # type: ignore[misc]
+
+    def make_contexts(self) -> list[Context]:
+        """The stage's context: one, or one per recipient where the stage runs for each."""
+        scene = self.scene
+        connection, transaction = self.connection, self.transaction
+        recipients = transaction.recipients
+        match scene.stage:
+            case "connect":
+                made: list[Context] = [ConnectContext(connection, transaction)]
+            case "helo":
+                made = [HeloContext(connection, transaction, "EHLO", scene.helo, ["PIPELINING", "8BITMIME"])]
+            case "auth":
+                made = [AuthContext(connection, transaction, "PLAIN", scene.user, scene.password)]
+            case "mailfrom":
+                made = [MailFromContext(connection, transaction, Address.of(scene.sender), {})]
+            case "rcptto":
+                transaction.recipients = []
+                made = [RcptToContext(connection, transaction, item) for item in recipients]
+            case "data":
+                made = [DataContext(connection, transaction, item, self.state) for item in recipients]
+            case "disconnect":
+                made = [DisconnectContext(connection, transaction)]
+            case "predelivery":
+                made = [self.predelivery(entry) for entry in self.entries()]
+            case _:
+                attempt = make_attempt(scene.reply)
+                action = None if attempt.delivered else "BOUNCE" if attempt.permanent else "QUEUE"
+                made = [PostDeliveryContext(entry, attempt, action, 30, None) for entry in self.entries()]
+        for context in made:
+            context.services = self.services
+        return made
+
+    def entries(self) -> list[QueueEntry]:
+        scene = self.scene
+        return [
+            QueueEntry(
+                transaction=self.transaction.id,
+                sender=Address.of(scene.sender),
+                recipient=item.address,
+                transportid=scene.transport,
+                serverid=scene.serverid,
+                senderip=scene.ip,
+                senderhelo=scene.helo,
+                saslusername=scene.user,
+                metadata=dict(scene.metadata),
+                size=len(scene.message),
+                ts=time.time(),
+                retry=scene.retry,
+                id=number,
+            )
+            for number, item in enumerate(self.transaction.recipients, 1)
+        ]
+
+    @staticmethod
+    def predelivery(entry: QueueEntry) -> PreDeliveryContext:
+        plan = DeliveryPlan(entry.sender, entry.recipient)
+        return PreDeliveryContext(entry, plan, 30, f"{entry.id}-1")
+
+    def take_message(self, message: bytes) -> None:
+        """Put another message on the bench."""
+        self.scene = Scene(**{**self.scene.__dict__, "message": message})
+        self.message = Message(BytesBody(message))
+        self.transaction = make_transaction(self.scene)
+        self.state = MessageState(self.connection, self.transaction, self.message)
+        self.contexts = self.make_contexts()
+
+    async def execute(
+        self,
+        program: Program,
+        context: Context,
+        output: Callable[[bytes], None] | None = None,
+        variables: Callable[[str], Value] | None = None,
+    ) -> tuple[Run, Outcome]:
+        """Run a program on a context as the gateway would; errors come back in the outcome."""
+        stage = STAGES[context.stage]
+        run = Run(
+            program,
+            host=context,
+            variables=variables or context.variable,
+            output=output,
+            budget=self.budget,
+            shared=self.services.shared,
+            message_id=context.message_id,
+        )
+        try:
+            return run, Outcome(stage.implicit, value=await run.execute_async())
+        except VerdictReached as reached:
+            return run, Outcome(reached.verdict)
+        except ScriptError as error:
+            return run, Outcome(stage.on_error, error)
+        finally:
+            if "context" in program.stage_variables:
+                context.context = run.variable("context")
+
+    def reply_text(self, verdict: Verdict) -> str | None:
+        """The SMTP reply that a verdict means, where its stage answers a client."""
+        stage = STAGES[self.scene.stage]
+        if not stage.answers:
+            return None
+        return str(self.runner.reply(stage.name, verdict))
+
+    def finish_data(self, context: Context, verdict: Verdict) -> None:
+        """Note what the end of a data script means for its recipient."""
+        if isinstance(context, DataContext) and not verdict.error:
+            finish(context, verdict)
+
+    def data_result(self, failed: Verdict | None) -> tuple[Verdict, list[Mail]]:
+        """The one answer for all recipients, and what it stores."""
+        verdict = failed or choose(self.state.acts)
+        code = self.runner.reply("data", verdict).code
+        return verdict, store(self.state, self.transaction, code)
+
+
+def make_connection(scene: Scene) -> Connection:
+    connection = Connection(scene.serverid, scene.ip, 50000, "192.0.2.1", 25, remoteptr=None)
+    if scene.stage not in ("connect", "helo"):
+        connection.helo = Helo("EHLO", scene.helo)
+    if scene.user and scene.stage != "auth":
+        connection.auth = Auth("PLAIN", scene.user)
+    return connection
+
+
+def make_transaction(scene: Scene) -> Transaction:
+    transaction = Transaction()
+    if scene.stage not in ("connect", "helo", "auth", "mailfrom"):
+        transaction.sender = Address.of(scene.sender)
+        transaction.recipients = [Recipient(Address.of(item), scene.transport) for item in scene.recipients]
+    return transaction
+
+
+def make_attempt(reply: str) -> Attempt:
+    """An attempt that ended with this reply, like `550 5.1.1 No such user`. Raises UsageError."""
+    code, _, text = reply.partition(" ")
+    if not (len(code) == 3 and code.isdigit()):
+        raise UsageError(f"--reply wants a reply like '550 5.1.1 No such user', not {reply!r}")
+    first = text.split(" ", 1)[0].split(".")
+    enhanced = (int(first[0]), int(first[1]), int(first[2])) if len(first) == 3 and all(map(str.isdigit, first)) else None
+    result = Result(int(code), enhanced, [text], "EOD")
+    return Attempt(result, localip="192.0.2.1", remoteip="192.0.2.200", remoteport=25, remotemx="mx.example.net")
+
+
+async def open_state(
+    url: str, log: Log, clock: SystemClock
+) -> tuple[Rates, Slots, Callable[[], object] | None]:
+    if url == "memory":
+        return MemoryRates(clock), MemorySlots(), None
+    from hsl.runtime.redis_state import RedisState, StateError
+
+    try:
+        state = await RedisState.connect(url, prefix="hsl:", timeout=0.5, log=log, clock=clock)
+    except (StateError, ValueError) as error:
+        raise UsageError(f"rate={url}: {error}") from None
+    return state.rates, state.slots, state.close
+
+
+def open_spam(url: str, log: Log, clock: SystemClock) -> SpamScanner:
+    if url == "embedded":
+        return EmbeddedSpamScanner()
+    scheme, _, place = url.partition("://")
+    host, _, port = place.rpartition(":")
+    if scheme != "spamd" or not host or not port.isdigit():
+        raise UsageError(f"spam={url}: wanted embedded or spamd://host:port")
+    return SpamdScanner(host, int(port), timeout=20.0, max_size=512 * 1024, log=log, clock=clock)
+
+
+def read_message(path: Path) -> bytes:
+    """A message file with its line ends as on the wire. Raises UsageError."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+__all__ = ["Outcome", "OutbreakScanner", "Scene", "UsageError", "Workbench", "read_message"]
