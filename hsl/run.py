@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from hsl import bridge
 from hsl.errors import BudgetError, ScriptError, StackEntry
 from hsl.shared import SharedStore
-from hsl.slots import UNSET, Slot, settled
+from hsl.slots import UNSET, Slot, Unset, settled
 from hsl.values import Value
 
 if TYPE_CHECKING:
@@ -143,6 +143,11 @@ class Run:
         """A global of the script by name, None if it is not set (or not used by the script)."""
         slot = self.program.global_names.get(name)
         return None if slot is None else settled(self.globals[slot])
+
+    def is_set(self, name: str) -> bool:
+        """Whether a global of the script holds anything, none included."""
+        slot = self.program.global_names.get(name)
+        return slot is not None and not isinstance(self.globals[slot], Unset)
 
     def set_variable(self, name: str, value: Value) -> None:
         """Set a stage variable, read-only ones included (SetSender updates $sender)."""
