@@ -362,8 +362,8 @@ async def test_many_takers_never_exceed_the_maximum(url: str, prefix: str) -> No
 
 
 async def test_leases_end_with_their_process_only(url: str, prefix: str) -> None:
-    """A lease of 0.6 s: the heartbeat of a living process keeps it, without one it ends."""
-    async with connected(url, prefix, lease=0.6) as alive, connected(url, prefix, lease=0.6) as dead:
+    """A lease of 1.5 s: the heartbeat of a living process keeps it, without one it ends."""
+    async with connected(url, prefix, lease=1.5) as alive, connected(url, prefix, lease=1.5) as dead:
         assert await alive.slots.take(b"n", b"a", 1, "1") is True
         assert await dead.slots.take(b"n", b"b", 1, "1") is True
         assert dead.slots.task is not None
@@ -371,8 +371,8 @@ async def test_leases_end_with_their_process_only(url: str, prefix: str) -> None
         async with asyncio.timeout(10):
             while not await alive.slots.take(b"n", b"b", 1, "2"):
                 await asyncio.sleep(0.05)
-        await asyncio.sleep(0.7)
-        async with connected(url, prefix, lease=0.6) as third:
+        await asyncio.sleep(1.6)
+        async with connected(url, prefix, lease=1.5) as third:
             assert await third.slots.take(b"n", b"a", 1, "3") is False
 
 
