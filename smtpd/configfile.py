@@ -19,6 +19,8 @@ from hsl.smtpd.config import CONTROL_SOCKET, Config, Queues
 from hsl.smtpd.configchecks import check_references
 from hsl.smtpd.yamlfile import ConfigError, Document, KeyPath, fail, read_yaml
 
+__all__ = ["ConfigError", "LoadedConfig", "load_config", "queue_places", "read_config"]
+
 WANTED = {
     "string": "text",
     "int": "a whole number",

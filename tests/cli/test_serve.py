@@ -63,6 +63,7 @@ def test_a_signal_stops_it_in_order(config: Path, serve: Serve, number: int, loo
     with smtplib.SMTP("127.0.0.1", served.port(), timeout=20) as client:
         assert client.noop()[0] == 250
         assert served.stop(number) == 0
+        assert client.sock is not None
         assert client.sock.recv(100).startswith(b"421 4.3.2 ")
         client.close()
     assert f"loop={loop or 'uvloop'}" in served.wait_for(" ready ").string

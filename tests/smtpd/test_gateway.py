@@ -150,14 +150,14 @@ async def test_two_gateways_on_one_queue_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path)
     async with gateway(path, []) as first:
         with pytest.raises(StartError, match=r"spool"):
-            await Gateway(read_config(path), Log("error", [].append)).start()
+            await Gateway(read_config(path), Log("error", lambda line: None)).start()
         assert (await send(first))[0] == 250, "the first one goes on"
 
 
 async def test_nothing_is_bound_when_a_script_is_wrong(tmp_path: Path) -> None:
     path = write(tmp_path, rcptto="$x = ;\nfoo();\n")
     (tmp_path / "pre.hsl").write_text("Tri();\n")
-    made = Gateway(read_config(path), Log("error", [].append))
+    made = Gateway(read_config(path), Log("error", lambda line: None))
     with pytest.raises(CompileError) as caught:
         await made.start()
     assert "rcptto.hsl:1:6: error: " in str(caught.value)
@@ -171,7 +171,7 @@ async def test_a_port_in_use_leaves_nothing_behind(tmp_path: Path) -> None:
         other.listen()
         port = other.getsockname()[1]
         path = write(tmp_path, config=CONFIG.replace("{port: 0}", f"{{port: 0}}, {{port: {port}}}"))
-        made = Gateway(read_config(path), Log("error", [].append))
+        made = Gateway(read_config(path), Log("error", lambda line: None))
         with pytest.raises(StartError, match=rf"server out cannot listen on 127.0.0.1:0, 127.0.0.1:{port}: "):
             await made.start()
     assert not (tmp_path / "c.sock").exists()
