@@ -89,7 +89,11 @@ def encode(value: bytes) -> bytes:
             parts.append(words[index])
             index += 1
         else:
-            parts.append(encode_run(b" ".join(words[index:end])))
+            run = b" ".join(words[index:end])
+            # Blanks between encoded words vanish: beside one that the script wrote, the blank goes into ours.
+            before = b" " if index and words[index - 1].endswith(b"?=") else b""
+            after = b" " if end < len(words) and words[end].startswith(b"=?") else b""
+            parts.append(encode_run(before + run + after))
             index = end
     return b" ".join(parts)
 
