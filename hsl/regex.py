@@ -30,7 +30,7 @@ SLOW_SUBJECT = 64 * 1024
 
 UNGREEDY = 0x00040000  # PCRE2_UNGREEDY
 INVALID_UTF = 0x04000000  # PCRE2_MATCH_INVALID_UTF: bytes that are not UTF-8 match nothing, the rest matches as usual
-NOT_WANTED = 0x00000002 | _cy.CompileOption.UCP  # PCRE2_ALT_BSUX; and \w \d \s stay ASCII, as PCRE_UTF8 has it
+NOT_WANTED = 0x00000002 | int(_cy.CompileOption.UCP)  # PCRE2_ALT_BSUX; and \w \d \s stay ASCII, as PCRE_UTF8 has it
 NOT_EMPTY_AT_START = 0x00000008  # PCRE2_NOTEMPTY_ATSTART
 OUT_OF_FAST_STACK = -46  # PCRE2_ERROR_JIT_STACKLIMIT
 

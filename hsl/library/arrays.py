@@ -213,7 +213,7 @@ def array_sort(run: Run, callback: Function, array: Array, options: SortOptions)
 
 
 def merge_sort(items: list[Pair], before: Callable[[Pair, Pair], bool]) -> list[Pair]:
-    """Stable, bottom-up, n log n calls. (Not list.sort: a callback may suspend the script, no C frame survives that.)"""
+    """Stable, bottom-up, n log n calls. (Not list.sort: a callback may suspend the script, which C cannot.)"""
     width = 1
     while width < len(items):
         merged: list[Pair] = []

@@ -10,8 +10,9 @@ import string
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from hsl.arithmetic import check_items, check_string
+from hsl.arithmetic import check_string
 from hsl.builtins import Chapter, Options, option
+from hsl.errors import ScriptError
 from hsl.values import Array, Value, number_text, to_string
 
 chapter = Chapter("Encodings and JSON")
@@ -22,6 +23,7 @@ NOT_BASE64URL = bytes(sorted(set(range(256)) - set(LETTERS + b"-_")))
 NOT_BASE32 = bytes(sorted(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")))
 
 MAX_JSON_DEPTH = 500  # arrays and objects within each other
+MAX_JSON_ITEMS = 1_000_000  # values of one JSON text: it is read and written in one go, in about a second
 JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 JSON_COMMENT = re.compile(r'("(?:[^"\\]|\\.)*+"?)|//[^\n]*|/\*(?:.*?\*/|.*)', re.DOTALL)
 
@@ -74,6 +76,11 @@ def base32_decode(string: bytes) -> bytes:
     return base64.b32decode(digits + b"=" * (-len(digits) % 8))
 
 
+def check_json(items: int) -> None:
+    if items > MAX_JSON_ITEMS:
+        raise ScriptError(f"JSON exceeds {MAX_JSON_ITEMS} items")
+
+
 class NotJSON(ValueError):
     """A value that has no JSON form, or a text that is not JSON."""
 
@@ -99,13 +106,14 @@ def json_encode(value: Value, options: EncodeOptions) -> bytes | None:
 
 @dataclass(slots=True)
 class Writer:
-    """Collects the text of a JSON value. Raises ScriptError over the limit of a string, as soon as it is passed: arrays
-    that hold one array many times are written out many times."""
+    """Collects the text of a JSON value. Raises ScriptError as soon as a limit is passed: an array that holds another
+    one many times is written out many times."""
 
     ensure_ascii: bool
     pretty: bool
     parts: list[bytes] = field(default_factory=list)
     size: int = 0
+    items: int = 0
 
     def put(self, text: bytes) -> None:
         self.size += len(text)
@@ -113,6 +121,8 @@ class Writer:
         self.parts.append(text)
 
     def write(self, value: Value, depth: int) -> None:
+        self.items += 1
+        check_json(self.items)
         if isinstance(value, Array):
             self.write_array(value, depth)
         elif isinstance(value, bytes):
@@ -170,7 +180,7 @@ def json_decode(string: bytes, options: DecodeOptions) -> Value:
         text = string.decode()
         if options.allow_comments:
             text = JSON_COMMENT.sub(lambda match: match[1] or " ", text)
-        check_items(text.count(",") + text.count("[") + text.count("{"))
+        check_json(text.count(",") + text.count("[") + text.count("{"))
         check_depth(text)
         return to_value(
             json.loads(text, parse_int=finite, parse_float=finite, parse_constant=refuse, object_pairs_hook=Members)

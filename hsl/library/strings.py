@@ -65,7 +65,7 @@ def str_chunk(string: bytes, length: int, firstlength: int | None = None) -> Arr
     if length < 1 or first < 1:
         raise ScriptError("str_chunk(): wanted lengths of at least 1")
     check_items(len(string) / length + 1)
-    starts = range(first, len(string), min(length, len(string)))
+    starts = range(first, len(string), min(length, len(string) + 1))
     return Array.of([string[:first], *(string[start : start + length] for start in starts)] if string else [])
 
 
