@@ -11,6 +11,7 @@ What it changes about the recipient (address, transport, delay) holds for that r
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +32,8 @@ ORDER = ("reject", "defer", "quarantine", "delete", "deliver", "copy")
 KEPT_ON_REJECT = ("quarantine", "copy")
 MAX_ACTS = 100  # actions of one recipient
 IDS_SHOWN = 20
+TURN = 16  # chunks read before other sessions get their turn
+UNDECIDED = Verdict("defer", explicit=False, error=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +157,11 @@ async def run_data(
     runner.services.shared.forget_message(transaction.id)
     if decided is None:
         decided = choose(state.acts)
-    reply = runner.reply("data", decided)
-    mails = store(state, transaction, reply.code)
+    try:
+        mails = await store(state, transaction, runner.reply("data", decided).code)
+    except OSError as error:
+        runner.services.log.error("message-unreadable", id=transaction.id, error=str(error))
+        decided, mails = UNDECIDED, []
     return DataOutcome(mails, partial(answer, runner, decided), decided.disconnect)
 
 
@@ -170,26 +176,34 @@ def finish(context: DataContext, verdict: Verdict) -> None:
 def choose(acts: Sequence[Act]) -> Verdict:
     """The verdict that answers for all recipients; a Quarantine() that refuses goes before one that does not."""
     if not acts:
-        return Verdict("defer", explicit=False, error=True)
+        return UNDECIDED
     first = min(acts, key=lambda item: (ORDER.index(item.kind), not item.verdict.options.get("reject", True)))
     return first.verdict
 
 
-def store(state: MessageState, transaction: Transaction, code: int) -> list[Mail]:
+async def store(state: MessageState, transaction: Transaction, code: int) -> list[Mail]:
     """The mails that a reply of this code allows, one per version of the message."""
     versions: dict[int, tuple[Version, list[QueueEntry]]] = {}
     for item in state.acts:
-        if item.entry is None or item.version is None or (not 200 <= code < 300 and item.kind not in KEPT_ON_REJECT):
-            continue
-        versions.setdefault(item.version.serial, (item.version, []))[1].append(item.entry)
-    if 400 <= code < 500:
-        return []
+        allowed = code < 300 or (code >= 500 and item.kind in KEPT_ON_REJECT)
+        if allowed and item.entry is not None and item.version is not None:
+            versions.setdefault(item.version.serial, (item.version, []))[1].append(item.entry)
     declared = transaction.senderparams.get("BODY", "").upper() == "8BITMIME"
     for version, entries in versions.values():
-        eightbit = declared or not all(chunk.isascii() for chunk in version.chunks())
+        eightbit = declared or await has_eightbit(version)
         for entry in entries:
             entry.eightbit = eightbit
     return [Mail(version, tuple(entries)) for version, entries in versions.values()]
+
+
+async def has_eightbit(version: Version) -> bool:
+    """Whether there are bytes over 127."""
+    for index, chunk in enumerate(version.chunks(), 1):
+        if not chunk.isascii():
+            return True
+        if index % TURN == 0:
+            await asyncio.sleep(0)
+    return False
 
 
 def answer(runner: StageRunner, verdict: Verdict, ids: Sequence[int]) -> Reply:

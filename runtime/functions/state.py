@@ -12,7 +12,7 @@ from hsl.values import Array, Value, to_string, type_name
 
 chapter = Chapter("State", stages=ALL_STAGES)
 LOWER_CASE = frozenset({"sender", "senderdomain", "recipientdomain"})
-MAX_INTERVAL = 366 * 86400.0  # seconds
+MAX_INTERVAL = 31 * 86400.0  # seconds
 MAX_COUNT = 10_000_000
 MAX_NAME = 1_000  # bytes of a namespace or an entry
 MAX_FILTER = 1_000  # values of one filter

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from hsl.runtime.model import ACTIVE, DEFER, HOLD, Body
+from hsl.runtime.data import run_data
+from hsl.runtime.message import Message
+from hsl.runtime.model import ACTIVE, DEFER, HOLD, Address, Body, Recipient
 from hsl.runtime.protocols import BackendUnavailable
 
 pytestmark = pytest.mark.asyncio
@@ -297,3 +299,20 @@ async def test_per_message_caches_end_with_the_message(world: Any) -> None:
     world.services.shared.bucket("other", "f")
     await world.data("")
     assert list(world.services.shared.buckets) == [("other", "f")]
+
+
+class Unreadable:
+    """A body whose disk fails."""
+
+    size = 10
+
+    def chunks(self) -> Iterator[bytes]:
+        raise OSError("I/O error")
+        yield b""
+
+
+async def test_a_message_that_cannot_be_read_is_deferred(world: Any) -> None:
+    world.transaction.recipients = [Recipient(Address.of(b"bob@example.com"), "outbound")]
+    outcome = await run_data(world.runner(), world.connection, world.transaction, Message(Unreadable(), b""))
+    assert (str(outcome.reply([])), outcome.mails) == (TROUBLE, [])
+    assert world.logged("error message-unreadable")
