@@ -66,7 +66,7 @@ def findings(file: Path, stage: str | None, root: Path | None) -> list[Diagnosti
         )
     except CompileError as error:
         return list(error.diagnostics)
-    return program.warnings
+    return sorted([*program.warnings, *program.notes], key=lambda item: (item.span.file, item.span.start))
 
 
 def as_object(item: Diagnostic) -> dict[str, object]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,20 +36,43 @@ class Places:
     queue: Path | None
 
 
+def place_options(function: F) -> F:
+    """Which gateway: `-c` or `--socket`, before or behind the sub-command."""
+    path = click.Path(path_type=Path)
+    function = click.option("--socket", "path", type=path, help="The control socket, instead of a config.")(function)
+    return click.option("-c", "--config", type=path, help="The gateway's configuration; smtpd.yaml by default.")(function)
+
+
 @click.group("queue", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-c", "--config", type=click.Path(path_type=Path), default=Path("smtpd.yaml"), show_default=True)
-@click.option("--socket", "path", type=click.Path(path_type=Path), help="The control socket, instead of a config.")
+@place_options
 @click.pass_context
-def command(context: click.Context, config: Path, path: Path | None) -> None:
+def command(context: click.Context, config: Path | None, path: Path | None) -> None:
     """Look at a gateway's queue and change it."""
+    context.obj = (config, path)
+
+
+def placed(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a sub-command the Places that its options, or those of the group, name."""
+
+    @place_options
+    @click.pass_obj
+    @wraps(function)
+    def run(outer: tuple[Path | None, Path | None], /, config: Path | None, path: Path | None, **given: Any) -> None:
+        if config is None and path is None:
+            config, path = outer
+        function(find_places(config or Path("smtpd.yaml"), path), **given)
+
+    return run
+
+
+def find_places(config: Path, path: Path | None) -> Places:
     if path is not None:
-        context.obj = Places(path, None)
-        return
+        return Places(path, None)
     try:
         queue, control = queue_places(config)
     except HslError as error:
         raise click.ClickException(str(error)) from None
-    context.obj = Places(control, queue)
+    return Places(control, queue)
 
 
 # asking
@@ -115,7 +139,7 @@ def print_json(value: object) -> None:
 @filter_options
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Entries to list.")
 @as_json
-@click.pass_obj
+@placed
 def list_command(places: Places, /, limit: int, as_json: bool, **given: tuple[str, ...]) -> None:
     """List entries, oldest first."""
     entries: list[Answer] = []
@@ -140,7 +164,7 @@ def list_command(places: Places, /, limit: int, as_json: bool, **given: tuple[st
 @click.option("--headers", is_flag=True, help="With the message's headers.")
 @click.option("--body", is_flag=True, help="With the whole message (its first MiB).")
 @as_json
-@click.pass_obj
+@placed
 def show_command(places: Places, /, entry: int, headers: bool, body: bool, as_json: bool) -> None:
     """Show one entry: its metadata, its last error, and its message if asked for."""
     with gateway(places, reading=True) as ask:
@@ -165,7 +189,7 @@ def show_command(places: Places, /, entry: int, headers: bool, body: bool, as_js
 @filter_options
 @click.option("--metric", type=click.Choice(["count", "bytes"]), default="count", show_default=True)
 @as_json
-@click.pass_obj
+@placed
 def metric_command(places: Places, /, metric: str, as_json: bool, **given: tuple[str, ...]) -> None:
     """Print how many entries match, or their bytes."""
     with gateway(places, reading=True) as ask:

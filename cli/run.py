@@ -48,8 +48,7 @@ def load(file: Path, root: Path | None, environment: Environment) -> Program | N
         click.echo(str(error), err=True)
         return None
     for warning in program.warnings:
-        if warning.severity == "warning":
-            click.echo(warning.render(), err=True)
+        click.echo(warning.render(), err=True)
     return program
 
 

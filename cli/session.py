@@ -104,7 +104,7 @@ class Session:
             program = compile_tree(self.with_functions(script), source, self.environment(), diagnostics)
         except CompileError as error:
             return str(error).split("\n")
-        lines = [item.render() for item in program.warnings if item.severity == "warning"]
+        lines = [line for item in program.warnings for line in item.render().split("\n")]
         self.functions |= {node.name: node for node in script.statements if isinstance(node, ast.Function)}
         return lines + await self.execute(program, shows)
 

@@ -141,7 +141,8 @@ class Compiler:
             global_names=self.script_scope.slots,
             stage_names=frozenset(self.environment.variables),
             functions=self.script_scope.functions,
-            warnings=[item for item in self.diagnostics.items if item.severity != "error"],
+            warnings=[item for item in self.diagnostics.items if item.severity == "warning"],
+            notes=[item for item in self.diagnostics.items if item.severity == "note"],
         )
 
     def expand(self, statements: Iterable[ast.Statement]) -> Iterator[ast.Statement]:

@@ -296,6 +296,7 @@ class Program:
         stage_names: frozenset[str],
         functions: dict[str, Declaration],
         warnings: list[Diagnostic],
+        notes: list[Diagnostic],
     ) -> None:
         self.statements = statements
         self.span = span
@@ -305,6 +306,7 @@ class Program:
         self.stage_variables = {name: slot for name, slot in global_names.items() if name in stage_names}
         self.functions = functions
         self.warnings = warnings
+        self.notes = notes
 
     def execute(self, run: Run) -> Value:
         """Run from the first statement. The value is that of a `return` outside functions, or None."""

@@ -28,7 +28,7 @@ class Intake:
         self.size = 0
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
-        self._closed = False
+        self.closed = False
 
     def write(self, block: bytes) -> None:
         """Append. Raises OSError, ValueError when closed."""
@@ -77,14 +77,14 @@ class Intake:
 
     def close(self) -> None:
         """Free memory and file. May be called twice."""
-        self._closed = True
+        self.closed = True
         self._memory = bytearray()
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def _check(self) -> None:
-        if self._closed:
+        if self.closed:
             raise ValueError("the intake is closed")
 
 

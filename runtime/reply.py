@@ -31,7 +31,8 @@ class Reply:
         rendered = []
         for index, line in enumerate(self.lines):
             mark = " " if index == len(self.lines) - 1 else "-"
-            text = f"{self.code}{mark}{prefix}{line}".rstrip(" ") if line else f"{self.code}{mark}{prefix}".rstrip()
+            text = f"{self.code}{mark}{prefix}{line}"
+            text = text.rstrip(" ") if line or prefix else text  # "334 " keeps its space (RFC 4954 4)
             rendered.append(text.encode("utf-8" if utf8 else "ascii", "replace") + b"\r\n")
         return b"".join(rendered)
 

@@ -24,7 +24,7 @@ from hsl.runtime.model import NetAddress
 from hsl.runtime.protocols import OutbreakScanner, Rates, Slots, SpamScanner
 from hsl.runtime.queue import QueueError, SQLiteQueue
 from hsl.runtime.rates import MemoryRates
-from hsl.runtime.redis_state import RedisState, StateError
+from hsl.runtime.redis_state import RedisState, StateError, StateUnreachable
 from hsl.runtime.runner import Services, StageRunner, load_hooks
 from hsl.runtime.scanners import EmbeddedOutbreakScanner, EmbeddedSpamScanner, SpamdScanner
 from hsl.runtime.slots import MemorySlots
@@ -158,9 +158,7 @@ class Gateway:
         arguments = (state.url, state.prefix, state.timeout, self.log, self.clock)
         try:
             redis = await RedisState.connect(*arguments)
-        except StateError as error:
-            if error.__cause__ is None:
-                raise
+        except StateUnreachable as error:
             self.log.warning("state_unreachable", error=str(error), until="scripts that need it fail temporarily")
             redis = await RedisState.connect(*arguments, lazy=True)
         stack.push_async_callback(redis.close)

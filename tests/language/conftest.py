@@ -92,7 +92,7 @@ def run(path: Path, text: bytes) -> Outcome:
     except CompileError as error:
         outcome.errors = [(item.span.line, item.message) for item in error.errors]
         return outcome
-    outcome.warnings = [(item.span.line, item.message) for item in program.warnings if item.severity == "warning"]
+    outcome.warnings = [(item.span.line, item.message) for item in program.warnings]
     written: list[bytes] = []
     budget = Budget(steps=1_000_000, seconds=20.0)
     try:
