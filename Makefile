@@ -27,8 +27,7 @@ test-quick: $(READY)
 
 lint: $(READY)
 	$(BIN)/ruff check .
-	$(BIN)/lint-imports
-	tools/typecheck $(BIN)/mypy
+	tools/typecheck $(BIN)
 
 bench: $(READY)
 	@tools/packages $(PACKAGES_DEMO)

@@ -114,7 +114,7 @@ async def show_run(bench: Workbench, program: Program) -> int:
             failed = outcome.verdict
             break
     if bench.scene.stage == "data":
-        verdict, mails = bench.data_result(failed)
+        verdict, mails = await bench.data_result(failed)
         if len(bench.contexts) > 1:
             click.echo(f"reply to all: {bench.reply_text(verdict)}")
         show_mails(bench, mails)

@@ -247,11 +247,11 @@ class Workbench:
         if isinstance(context, DataContext) and not verdict.error:
             finish(context, verdict)
 
-    def data_result(self, failed: Verdict | None) -> tuple[Verdict, list[Mail]]:
+    async def data_result(self, failed: Verdict | None) -> tuple[Verdict, list[Mail]]:
         """The one answer for all recipients, and what it stores."""
         verdict = failed or choose(self.state.acts)
         code = self.runner.reply("data", verdict).code
-        return verdict, store(self.state, self.transaction, code)
+        return verdict, await store(self.state, self.transaction, code)
 
 
 def make_connection(scene: Scene) -> Connection:

@@ -66,9 +66,9 @@ class Echo(Statement):
         self.expression = expression
 
     def execute(self, frame: Frame) -> int:
-        text = to_string(self.expression.evaluate(frame))
+        value = self.expression.evaluate(frame)
         try:
-            frame.run.echo(text)
+            frame.run.echo(to_string(value))
         except ScriptError as error:
             error.span = error.span or self.span
             raise

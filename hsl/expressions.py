@@ -84,7 +84,10 @@ class Equal(Binary):
         right = self.right.evaluate(frame)
         if type(left) is type(right) and isinstance(left, float | bytes):
             return left == right
-        return loose_equal(left, right)
+        try:
+            return loose_equal(left, right)
+        except ScriptError as error:
+            raise self.located(error) from None
 
 
 class Concatenation(Node):

@@ -20,6 +20,7 @@ from hsl.source import Source, Span
 
 MAX_ERRORS = 20
 MAX_SOURCE = 4 * 1024 * 1024  # characters of one file
+MAX_REPARSED = 4 * 1024 * 1024  # characters parsed again in search of more errors
 
 INTERPOLATED = re.compile(r"\$(?:([a-zA-Z_][a-zA-Z0-9_]*)|\{([a-zA-Z_][a-zA-Z0-9_]*)\})")
 ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|.)", re.S)
@@ -33,15 +34,17 @@ LATER = {
     "match": "match expressions",
     "closure": "closures",
     "yield": "generators",
+    "static": "classes",
+    "::": "classes",
 }
 WANTED = (
     ("SEMICOLON", "`;`"), ("RPAR", "`)`"), ("RSQB", "`]`"), ("COLON", "`:`"), ("VARIABLE", "a variable"),
     ("NAME", "a name"), ("LPAR", "`(`"), ("LBRACE", "`{`"), ("STRING", "a string"), ("CASE", "`case`"),
 )  # fmt: skip
 TRIVIA = re.compile(r"//[^\n]*|/\*.*?\*/|\s+", re.S)
-LEXEME = re.compile(
-    r'//[^\n]*|/\*.*?\*/|\s+|"(?:[^"\\]|\\.)*"|'
-    r"'(?P<delimiter>[!-&(-~]*)'.*?'(?P=delimiter)'|[a-zA-Z0-9_$]+|.",
+LEXEME = re.compile(  # what has no end reaches to the end of the text: so every scan is linear
+    r'//[^\n]*|/\*.*?(?:\*/|\Z)|\s+|"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|'
+    r"'(?P<delimiter>[!-&(-~]*)'.*?(?:'(?P=delimiter)'|\Z)|[a-zA-Z0-9_$]+|::|.",
     re.S,
 )
 FILLERS = {"if": "0", "while": "0", "switch": "0", "for": ";;", "foreach": "0 as $_", "function": ""}
@@ -70,7 +73,7 @@ class Parser:
     def parse(self, source: Source, diagnostics: Diagnostics) -> ast.Script:
         text = source.text
         reported: set[int] = set()
-        for _ in range(MAX_ERRORS):
+        for _ in range(min(MAX_ERRORS, 2 + MAX_REPARSED // (len(text) + 1))):
             self.builder.begin(source)
             try:
                 script = cast(ast.Script, self.lark.parse(text))
@@ -137,8 +140,8 @@ def report_character(position: int, source: Source, text: str, diagnostics: Diag
     elif char == "$":
         diagnostics.error("syntax", "a variable's name is missing after `$`", span)
     else:
-        hint = "comments are written // or /* */" if char == "#" else None
-        diagnostics.error("syntax", f"unexpected character `{char}`", span, hint)
+        comments = "comments are written // or /* */" if char == "#" else None
+        diagnostics.error("syntax", f"unexpected character `{char}`", span, comments)
 
 
 def expected(error: UnexpectedToken) -> str:
@@ -352,9 +355,7 @@ class Builder(Transformer[Token, Any]):
         return self.logical("and", children)
 
     def logical(self, operator: str, children: list[Any]) -> ast.Logical:
-        left, right = children
-        parts = left.parts if isinstance(left, ast.Logical) and left.operator == operator else (left,)
-        return ast.Logical(self.at(left, right), operator, (*parts, right))
+        return ast.Logical(self.at(children[0], children[-1]), operator, tuple(children))
 
     def negate(self, children: list[Any]) -> ast.Not:
         return ast.Not(self.at(*children), children[1])
@@ -373,9 +374,7 @@ class Builder(Transformer[Token, Any]):
         return ast.Binary(self.at(*children), "&", *children)
 
     def concatenation(self, children: list[Any]) -> ast.Concatenation:
-        left, right = children
-        parts = left.parts if isinstance(left, ast.Concatenation) else (left,)
-        return ast.Concatenation(self.at(left, right), (*parts, right))
+        return ast.Concatenation(self.at(children[0], children[-1]), tuple(children))
 
     def assign(self, children: list[Any]) -> ast.Assign:
         target, operator, value = children

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import TypeAlias
 
@@ -17,6 +17,7 @@ from hsl.errors import ScriptError
 MAX_ARRAY_DEPTH = 1_000
 MAX_STRING = 64 * 1024 * 1024  # bytes of one string
 MAX_ITEMS = 4_000_000  # items of one array
+MAX_WORK = 1_000_000  # items visited by one comparison, written by one conversion to a string
 
 INTEGER_KEY = re.compile(rb"(?:0|-?[1-9][0-9]{0,15})\Z")
 DECIMAL = re.compile(rb"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*\Z")
@@ -208,7 +209,7 @@ class Array:
         return isinstance(other, Array) and arrays_equal(self, other)
 
     def __hash__(self) -> int:
-        return hash(tuple(self.values())) ^ len(self)
+        return hash((len(self), self.depth))  # of the whole content it could take for ever: [$a, $a] nested 60 times
 
     def __repr__(self) -> str:
         return f"Array({to_text(self)!r})"
@@ -322,9 +323,7 @@ def to_string(value: Value) -> bytes:
     if isinstance(value, bool):
         return b"true" if value else b"false"
     if isinstance(value, Array):
-        parts: list[bytes] = []
-        write_array(value, parts)
-        return b"".join(parts)
+        return array_text(value)
     if isinstance(value, Function):
         return b"function " + value.name.encode()
     return (value.class_name if isinstance(value, Object) else value.kind).encode()
@@ -343,20 +342,34 @@ def literal(value: Value) -> bytes:
     return to_string(value)
 
 
-def write_array(array: Array, parts: list[bytes]) -> None:
-    parts.append(b"[")
-    first = True
+def array_text(array: Array) -> bytes:
+    """An array as echo shows it. Raises ScriptError over the limits: a small array can be a huge tree."""
+    parts: list[bytes] = []
+    size = 0
+
+    def write(text: bytes) -> None:
+        nonlocal size
+        size += len(text)
+        if size > MAX_STRING or len(parts) > MAX_WORK:
+            raise ScriptError("the array is too large to be shown as a string")
+        parts.append(text)
+
+    write_array(array, write)
+    return b"".join(parts)
+
+
+def write_array(array: Array, write: Callable[[bytes], None]) -> None:
+    lead = b"["
     for key, value in array.pairs():
-        if not first:
-            parts.append(b",")
-        first = False
-        parts.append(literal(key))
-        parts.append(b"=>")
-        if type(value) is Array:
-            write_array(value, parts)
+        write(lead)
+        write(array_text(key) if isinstance(key, Array) else literal(key))
+        write(b"=>")
+        if isinstance(value, Array):
+            write_array(value, write)
         else:
-            parts.append(literal(value))
-    parts.append(b"]")
+            write(literal(value))
+        lead = b","
+    write(b"]" if lead == b"," else b"[]")
 
 
 def concatenation_text(value: Value) -> bytes:
@@ -378,14 +391,27 @@ def strict_equal(left: Value, right: Value) -> bool:
 
 
 def arrays_equal(left: Array, right: Array) -> bool:
-    """Two arrays are equal with equal keys and strictly equal values in the same order."""
-    if left is right:
-        return True
-    if len(left) != len(right):
-        return False
-    for (left_key, left_value), (right_key, right_value) in zip(left.pairs(), right.pairs(), strict=True):
-        if not strict_equal(left_key, right_key) or not strict_equal(left_value, right_value):
+    """Two arrays are equal with equal keys and strictly equal values in the same order.
+
+    Raises ScriptError after MAX_WORK pairs: a small array can be a huge tree.
+    """
+    work = 0
+    pending = [(left, right)]
+    while pending:
+        one, other = pending.pop()
+        if one is other:
+            continue
+        if len(one) != len(other):
             return False
+        work += len(one)
+        if work > MAX_WORK:
+            raise ScriptError("the arrays are too large to be compared")
+        for (one_key, one_value), (other_key, other_value) in zip(one.pairs(), other.pairs(), strict=True):
+            for first, second in ((one_key, other_key), (one_value, other_value)):
+                if isinstance(first, Array) and isinstance(second, Array):
+                    pending.append((first, second))
+                elif not strict_equal(first, second):
+                    return False
     return True
 
 

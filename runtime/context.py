@@ -6,6 +6,7 @@ The server or the scheduler makes a context, the runner sets `services` and runs
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Getters = dict[str, Callable[[Any], Value]]
 MASK = b"********"
+SEVERITIES = ("critical", "critical", "critical", "error", "warning", "info", "info", "debug")  # emerg … debug
 
 
 def string(text: str) -> bytes:
@@ -181,6 +183,19 @@ class Context:
     def mask(self, data: bytes) -> bytes:
         """A text of the script as it may be logged: without credentials."""
         return data
+
+    # What the standard library asks of its host (hsl.library.host).
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def time(self) -> float:
+        return self.services.clock.time()
+
+    def syslog(self, priority: int, message: bytes) -> None:
+        """A line in our log; the severity (RFC 5424 6.2.1) becomes its level, the facility is not kept."""
+        level = SEVERITIES[priority & 7]
+        self.services.log.event(level, "syslog", stage=self.stage, id=self.message_id, text=text(self.mask(message)))
 
 
 SESSION: Getters = {
