@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from hsl.source import Span
+from hsl.source import Span, printable
 
 
 class HslError(Exception):
@@ -32,7 +32,7 @@ class Diagnostic:
 
     def render(self) -> str:
         """`file:line:column: error: message`, the source line, a caret, and the hint if there is one."""
-        text = f"{self.span}: {self.severity}: {self.message}\n{indent(self.span.excerpt())}"
+        text = f"{self.span}: {self.severity}: {printable(self.message)}\n{indent(self.span.excerpt())}"
         return f"{text}\n    hint: {self.hint}" if self.hint else text
 
 

@@ -7,6 +7,7 @@ several errors, each at its own place. The tree is built during the parse: walki
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import Any, cast
@@ -41,13 +42,17 @@ WANTED = (
     ("SEMICOLON", "`;`"), ("RPAR", "`)`"), ("RSQB", "`]`"), ("COLON", "`:`"), ("VARIABLE", "a variable"),
     ("NAME", "a name"), ("LPAR", "`(`"), ("LBRACE", "`{`"), ("STRING", "a string"), ("CASE", "`case`"),
 )  # fmt: skip
+CASE = "case 0:"
 TRIVIA = re.compile(r"//[^\n]*|/\*.*?\*/|\s+", re.S)
 LEXEME = re.compile(  # what has no end reaches to the end of the text: so every scan is linear
     r'//[^\n]*|/\*.*?(?:\*/|\Z)|\s+|"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|'
     r"'(?P<delimiter>[!-&(-~]*)'.*?(?:'(?P=delimiter)'|\Z)|[a-zA-Z0-9_$]+|::|.",
     re.S,
 )
-FILLERS = {"if": "0", "while": "0", "switch": "0", "for": ";;", "foreach": "0 as $_", "function": ""}
+FILLERS = {  # what stands for the broken inside of a statement's parentheses: the first that has room
+    "if": ("0",), "while": ("0",), "switch": ("0",), "for": (";;",), "foreach": ("0 as $_",), "function": ("...$_", ""),
+}  # fmt: skip
+MISPLACED = {"else", "elseif", "case", "default", "as", "and", "or"}  # lexed as names where they make no sense
 
 
 def parse(source: Source, diagnostics: Diagnostics) -> ast.Script:
@@ -79,11 +84,11 @@ class Parser:
                 script = cast(ast.Script, self.lark.parse(text))
             except UnexpectedInput as error:
                 position = place_of(error, text)
-                if position in reported:
+                if position > len(source.text):
                     break
+                found = Diagnostics() if position in reported else diagnostics
                 reported.add(position)
-                report(error, position, source, text, diagnostics)
-                repaired = blank(text, position)
+                repaired = self.repair(error, position, source, text, found)
                 if repaired is None:
                     break
                 text = repaired
@@ -91,6 +96,22 @@ class Parser:
                 diagnostics.items += self.builder.problems.items
                 return script
         return ast.Script(Span(source, 0, 0), ())
+
+    @staticmethod
+    def repair(
+        error: UnexpectedInput, position: int, source: Source, text: str, diagnostics: Diagnostics
+    ) -> str | None:
+        """Report an error, and give a text without it, or None."""
+        later = unsupported(text, position)
+        if later is not None:
+            start, keyword = later
+            message = f"`{keyword}`: {LATER[keyword]} are not supported by this version"
+            diagnostics.error("syntax", message, Span(source, start, start + len(keyword)))
+            return blank_construct(text, start)
+        report(error, position, source, text, diagnostics)
+        if position == len(text):
+            return text + "}" * len(unclosed_braces(text)) if unclosed_braces(text) else None
+        return blank(text, position)
 
 
 def place_of(error: UnexpectedInput, text: str) -> int:
@@ -101,29 +122,29 @@ def place_of(error: UnexpectedInput, text: str) -> int:
 
 def report(error: UnexpectedInput, position: int, source: Source, text: str, diagnostics: Diagnostics) -> None:
     """Say in our words what Lark found."""
-    before = previous_lexeme(text, position)
-    word = text[before[0] : before[1]]
-    if word in LATER:
-        span = Span(source, *before)
-        diagnostics.error("syntax", f"`{word}`: {LATER[word]} are not supported by this version", span)
-        return
-    if isinstance(error, UnexpectedCharacters):
+    before = last_lexeme(text, position)
+    if isinstance(error, UnexpectedCharacters) or text.startswith("/*", position):
         report_character(position, source, text, diagnostics)
+        return
+    misplaced = text[before[0] : before[1]]
+    if misplaced in MISPLACED and "NAME" not in (cast(UnexpectedToken, error).accepts or ()):
+        advice = "write `else if`" if misplaced == "elseif" else None
+        diagnostics.error("syntax", f"unexpected `{misplaced}`", Span(source, *before), advice)
         return
     token = cast(UnexpectedToken, error).token
     wanted = expected(cast(UnexpectedToken, error))
     if token.type == "$END":
-        diagnostics.error("syntax", f"unexpected end of file{wanted}", Span(source, *before))
-        return
-    if str(token) in LATER:
-        message = f"`{token}`: {LATER[str(token)]} are not supported by this version"
-        diagnostics.error("syntax", message, token_span(source, token))
+        opening = unclosed_braces(text)[-1:]
+        lines = [source.line_column(place)[0] for place in opening]
+        hint = f"the `{{` of line {lines[0]} is never closed" if lines else None
+        diagnostics.error("syntax", f"unexpected end of file{wanted}", Span(source, *before), hint)
         return
     span = token_span(source, token)
     if wanted == ", expected `;`" and source.line_column(before[1])[0] < span.line:
         diagnostics.error("syntax", "expected `;` after this", Span(source, before[1] - 1, before[1]))
         return
-    shown = str(token) if len(token) <= 30 else str(token)[:27] + "..."
+    shown = str(token).split("\n", 1)[0]
+    shown = shown if len(shown) <= 30 else shown[:27] + "..."
     diagnostics.error("syntax", f"unexpected `{shown}`{wanted}", span)
 
 
@@ -140,16 +161,18 @@ def report_character(position: int, source: Source, text: str, diagnostics: Diag
     elif char == "$":
         diagnostics.error("syntax", "a variable's name is missing after `$`", span)
     else:
-        comments = "comments are written // or /* */" if char == "#" else None
-        diagnostics.error("syntax", f"unexpected character `{char}`", span, comments)
+        advice = "comments are written // or /* */" if char == "#" else None
+        shown = char if char.isprintable() or "\udc80" <= char <= "\udcff" else f"\\x{ord(char):02x}"
+        diagnostics.error("syntax", f"unexpected character `{shown}`", span, advice)
 
 
 def expected(error: UnexpectedToken) -> str:
     """`, expected …` for the most telling of what would have been right here."""
     accepted = error.accepts or set()
     if "NUMBER" in accepted:
-        in_block = "IF" in accepted and "RBRACE" in accepted
-        return ", expected a statement or `}`" if in_block else ", expected an expression"
+        if "IF" not in accepted:
+            return ", expected an expression"
+        return ", expected a statement or `}`" if "RBRACE" in accepted else ", expected a statement"
     for terminal, shown in WANTED:
         if terminal in accepted:
             return f", expected {shown}"
@@ -161,26 +184,73 @@ def token_span(source: Source, token: Token) -> Span:
     return Span(source, start, token.end_pos or start + len(token))
 
 
-def previous_lexeme(text: str, position: int) -> tuple[int, int]:
+# ---------------------------------------------------------------- repairs
+
+
+def lexemes(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, str]]:
+    """The tokens from one offset to another, each with its place; comments and blanks are left out."""
+    for match in LEXEME.finditer(text, start, len(text) if end is None else end):
+        if not TRIVIA.fullmatch(match[0]):
+            yield match.start(), match[0]
+
+
+def last_lexeme(text: str, position: int) -> tuple[int, int]:
     """Start and end of the last token before a position."""
     found = (0, min(1, len(text)))
-    for match in LEXEME.finditer(text, 0, position):
-        if not TRIVIA.fullmatch(match[0]):
-            found = match.span()
+    for start, lexeme in lexemes(text, 0, position):
+        found = (start, start + len(lexeme))
     return found
+
+
+def unclosed_braces(text: str) -> list[int]:
+    opened: list[int] = []
+    for place, lexeme in lexemes(text):
+        if lexeme == "{":
+            opened.append(place)
+        elif lexeme == "}" and opened:
+            opened.pop()
+    return opened
+
+
+def unsupported(text: str, position: int) -> tuple[int, str] | None:
+    """The keyword of a later version that an error is about: at the error, before it, or before `(…)` before it."""
+    heads: list[tuple[int, str]] = []  # what stood before each open parenthesis
+    last = closed = (0, "")
+    for start, lexeme in lexemes(text, 0, position):
+        if lexeme == "(":
+            heads.append(last)
+        elif lexeme == ")" and heads:
+            closed = heads.pop()
+        last = (start, lexeme)
+    here = next(lexemes(text, position), (position, ""))
+    if here[1] in LATER:
+        return here
+    if last[1] in LATER:
+        return last
+    return closed if here[1] == "{" and last[1] == ")" and closed[1] in LATER else None
 
 
 def blank(text: str, position: int) -> str | None:
     """The text with the statement around an error blanked out, line ends kept; None if nothing is left to blank."""
     start, opening, depth = statement_start(text, position)
-    keyword = re.match(r"\s*([a-z]+)", text[start:])
-    if depth > 0 and keyword and keyword[1] in FILLERS:
-        closing = closing_parenthesis(text, opening)
-        filler = FILLERS[keyword[1]]
-        if closing is not None and closing - opening - 1 >= len(filler):
-            inner = spaces(text[opening + 1 : closing])
-            return text[: opening + 1] + filler + inner[len(filler) :] + text[closing:]
-    end = statement_end(text, max(position, start))
+    keyword = re.compile(r"\s*([a-z]+)").match(text, start)
+    word = keyword[1] if keyword else ""
+    for filler in FILLERS.get(word, ()) if depth > 0 else ():
+        repaired = filled(text, opening, filler)
+        if repaired is not None:
+            return repaired
+    end = statement_end(text, start, max(position, start))
+    if word in ("case", "default") and end - start > len(CASE):
+        return text[:start] + CASE + spaces(text[start + len(CASE) : end]) + text[end:]
+    return blanked(text, start, end)
+
+
+def blank_construct(text: str, position: int) -> str | None:
+    """The same for a construct of a later version, its braces and all."""
+    return blanked(text, statement_start(text, position)[0], construct_end(text, position))
+
+
+def blanked(text: str, start: int, end: int) -> str | None:
     if not text[start:end].strip():
         return None
     return text[:start] + spaces(text[start:end]) + text[end:]
@@ -190,46 +260,68 @@ def spaces(text: str) -> str:
     return re.sub(r"[^\n]", " ", text)
 
 
-def statement_start(text: str, position: int) -> tuple[int, int, int]:
-    """Where the statement around a position begins; the outermost parenthesis open there, and how many are."""
-    start, depth, opening = 0, 0, 0
-    for match in LEXEME.finditer(text, 0, position):
-        char = match[0]
-        if char in "([":
-            if depth == 0:
-                opening = match.start()
-            depth += 1
-        elif char in ")]":
-            depth = max(0, depth - 1)
-        elif char in "{}" or (char == ";" and depth == 0):
-            start, depth = match.end(), 0
-    return start, opening, depth
-
-
-def closing_parenthesis(text: str, opening: int) -> int | None:
+def filled(text: str, opening: int, filler: str) -> str | None:
+    """The text with the inside of a statement's parentheses replaced, and closed before `{` if they were not."""
     depth = 0
-    for match in LEXEME.finditer(text, opening):
-        if match[0] in "([":
+    for place, lexeme in lexemes(text, opening):
+        if lexeme in "([":
             depth += 1
-        elif match[0] in ")]":
+        elif lexeme in ")]":
             depth -= 1
-            if depth == 0:
-                return match.start()
-        elif match[0] in "{}":
-            return None
+        if lexeme in "{}" or depth == 0:
+            closed = filler + ")" if lexeme == "{" else filler
+            if lexeme == "}" or place - opening - 1 < len(closed):
+                return None
+            inner = spaces(text[opening + 1 : place])
+            return text[: opening + 1] + closed + inner[len(closed) :] + text[place:]
     return None
 
 
-def statement_end(text: str, position: int) -> int:
-    """Behind the `;` that ends the statement, or before the brace that does; past a lone brace at the position."""
-    for match in LEXEME.finditer(text, position):
-        if match[0] == ";":
-            return match.end()
-        if match[0] == '"':
-            line_end = text.find("\n", match.start())
+def statement_start(text: str, position: int) -> tuple[int, int, int]:
+    """Where the statement around a position begins; the outermost parenthesis open there, and how many are."""
+    start, depth, opening = 0, 0, 0
+    for place, lexeme in lexemes(text, 0, position):
+        if lexeme in "([":
+            if depth == 0:
+                opening = place
+            depth += 1
+        elif lexeme in ")]":
+            depth = max(0, depth - 1)
+        elif lexeme in "{}" or (lexeme == ";" and depth == 0):
+            start, depth = place + 1, 0
+    return start, opening, depth
+
+
+def statement_end(text: str, start: int, position: int) -> int:
+    """Behind the `;` that ends the statement, or before the brace that does; past a brace that stands alone."""
+    for place, lexeme in lexemes(text, position):
+        if lexeme == ";":
+            return place + 1
+        if lexeme[0] == '"' and (len(lexeme) == 1 or place + len(lexeme) == len(text)):  # it has no end
+            line_end = text.find("\n", place)
             return len(text) if line_end < 0 else line_end
-        if match[0] in ("{", "}"):
-            return match.start() if match.start() > position else match.end()
+        if lexeme in "{}":
+            return place if text[start:place].strip() else place + 1
+    return len(text)
+
+
+def construct_end(text: str, position: int) -> int:
+    """Behind a construct with braces, and what belongs to it: `class A { … }`, `try { … } catch ($e) { … }`,
+    `import { … } from "…";`, `match (…) { … };`."""
+    depth = closed = 0
+    for place, lexeme in lexemes(text, position):
+        if closed and lexeme not in ("catch", "from") and (lexeme[0] in "$\"'{}" or lexeme[0].isalnum()):
+            return closed
+        closed = 0
+        if lexeme in "([{":
+            depth += 1
+        elif lexeme in ")]}":
+            if depth == 0 and lexeme == "}":
+                return place
+            depth = max(0, depth - 1)
+            closed = place + 1 if depth == 0 and lexeme == "}" else 0
+        elif lexeme == ";" and depth == 0:
+            return place + 1
     return len(text)
 
 

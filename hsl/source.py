@@ -5,6 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
+MAX_EXCERPT = 200  # characters of a source line that an error shows
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
@@ -60,13 +62,20 @@ class Span:
         return self.source.line_column(self.start)[1]
 
     def excerpt(self) -> str:
-        """The source line with a caret line under the span's part of it."""
+        """The source line with a caret line under the span's part of it; of a very long line the part around it."""
         line, column = self.source.line_column(self.start)
         text = self.source.line_text(line)
-        width = max(1, min(self.end - self.start, len(text) - column + 1))
-        lead = "".join("\t" if char == "\t" else " " for char in text[: column - 1])
-        shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        return f"{shown}\n{lead}{'^' * width}"
+        first = max(0, column - 1 - MAX_EXCERPT // 2) if len(text) > MAX_EXCERPT else 0
+        shown = text[first : first + MAX_EXCERPT]
+        before = shown[: column - 1 - first]
+        width = max(1, min(self.end - self.start, len(shown) - len(before)))
+        lead = "".join("\t" if char == "\t" else " " for char in before)
+        return f"{printable(shown)}\n{lead}{'^' * width}"
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
+
+
+def printable(text: str) -> str:
+    """Script text for people: a replacement character for each byte that is no UTF-8, and each control character."""
+    return "".join(char if char.isprintable() or char == "\t" else "\N{REPLACEMENT CHARACTER}" for char in text)
