@@ -1,0 +1,98 @@
+"""The octets after DATA in blocks of any size; the message, without dot-stuffing, out to a sink in blocks.
+
+Only CRLF.CRLF ends the message (RFC 5321 4.1.1.4). A fault does not stop the reading: the rest is read and dropped, and
+the fault is the answer to the end of data. Time is linear in the octets and memory is one block, whatever the octets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from hsl.runtime.reply import Reply, reply
+
+END = b"\r\n.\r\n"
+HELD = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")  # what may be the beginning of END, longest first
+MAX_LINE = 1 << 30  # as far as an expression can count; a longer limit is none
+NEWLINE = re.compile(rb"\r\n|\r|\n")
+
+BARE_NEWLINE = reply(550, "Message contains bare CR or LF", (5, 6, 11))
+NUL_OCTET = reply(550, "Message contains NUL", (5, 6, 0))
+TOO_BIG = reply(552, "Message exceeds the size limit", (5, 3, 4))
+NO_SPACE = reply(452, "Insufficient system storage", (4, 3, 1))
+
+
+class DataReader:
+    """Give it blocks by `feed` until it returns what came after the end.
+
+    `write` takes the message's blocks and returns False when there is no room. `line_limit` is octets of a line without
+    its CRLF, 0 for none; `size_limit` is octets of the message, 0 for none. `normalise` makes CRLF of bare CR and LF.
+    """
+
+    def __init__(
+        self, write: Callable[[bytes], bool], *, line_limit: int = 0, size_limit: int = 0, normalise: bool = False
+    ) -> None:
+        self.write = write
+        self.size_limit = size_limit
+        self.normalise = normalise
+        self.fault: Reply | None = None
+        self.size = 0
+        self._held = b"\r\n"  # the end of the command line before: `.` CRLF alone is an empty message
+        self._first = True
+        self._line_limit = line_limit if line_limit <= MAX_LINE else 0
+        self._column = 0  # octets of the line that is not yet ended
+        self._long_line = re.compile(rb"\n[^\r\n]{%d}" % (min(line_limit, MAX_LINE) + 1))
+
+    def feed(self, block: bytes) -> bytes | None:
+        """One more block. None: the message goes on; else it has ended, and these octets came after it."""
+        data = self._held + block
+        end = data.find(END)
+        if end >= 0:
+            self._take(data[: end + 2])
+            return data[end + len(END) :]
+        held = next((mark for mark in HELD if data.endswith(mark)), b"")
+        if held != data:
+            self._take(data[: len(data) - len(held)])
+        self._held = held
+        return None
+
+    def _take(self, data: bytes) -> None:
+        if self.fault is not None:
+            return
+        data = data.replace(b"\r\n.", b"\r\n")
+        if self._first:
+            self._first = False
+            data = data[2:]
+        if b"\0" in data:
+            self.fault = NUL_OCTET
+            return
+        data = self._check_newlines(data)
+        self._check_lines(data)
+        self.size += len(data)
+        if self.fault is None and self.size_limit and self.size > self.size_limit:
+            self.fault = TOO_BIG
+        if self.fault is None and data and not self.write(data):
+            self.fault = NO_SPACE
+
+    def _check_newlines(self, data: bytes) -> bytes:
+        pairs = data.count(b"\r\n")
+        if data.count(b"\r") == pairs and data.count(b"\n") == pairs:
+            return data
+        if self.normalise:
+            return NEWLINE.sub(b"\r\n", data)
+        self.fault = BARE_NEWLINE
+        return data
+
+    def _check_lines(self, data: bytes) -> None:
+        """The expression starts at line feeds only, so that it stays linear for lines of any length."""
+        if not self._line_limit:
+            return
+        first = data.find(b"\r\n")
+        if first < 0:
+            self._column += len(data)
+            too_long = self._column > self._line_limit
+        else:
+            too_long = self._column + first > self._line_limit or self._long_line.search(data, first) is not None
+            self._column = len(data) - data.rfind(b"\n") - 1
+        if too_long and self.fault is None:
+            self.fault = reply(550, f"Message has a line of more than {self._line_limit} octets", (5, 6, 0))

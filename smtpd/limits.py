@@ -1,0 +1,96 @@
+"""What all sessions of a server share: connections, bytes in intake, failed logins. Each answers: one more?"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter, OrderedDict, deque
+
+from hsl.runtime.protocols import Clock
+
+WINDOW = 3600.0  # seconds that a failed login counts
+MAX_PEERS = 10_000  # peers whose failed logins are remembered; the longest unseen is forgotten first
+
+
+def plain_ip(text: str) -> str:
+    """An IPv4 address that came in as IPv6 (::ffff:192.0.2.1) in its own form; without a scope."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return str(mapped or address)
+
+
+def peer_key(ip: str) -> str:
+    """What counts as one peer: an IPv4 address, or an IPv6 network of 64 bits."""
+    if ":" not in ip:
+        return ip
+    return str(ipaddress.ip_network((ip, 64), strict=False))
+
+
+class Connections:
+    """Sessions in all and per peer."""
+
+    def __init__(self, total: int, per_ip: int) -> None:
+        self.total = total
+        self.per_ip = per_ip
+        self.peers: Counter[str] = Counter()
+        self.count = 0
+
+    def enter(self, ip: str) -> bool:
+        """Count one in, or say no."""
+        peer = peer_key(ip)
+        if self.count >= self.total or self.peers[peer] >= self.per_ip:
+            if not self.peers[peer]:
+                del self.peers[peer]
+            return False
+        self.count += 1
+        self.peers[peer] += 1
+        return True
+
+    def leave(self, ip: str) -> None:
+        peer = peer_key(ip)
+        self.count -= 1
+        self.peers[peer] -= 1
+        if not self.peers[peer]:
+            del self.peers[peer]
+
+
+class ByteBudget:
+    """Message bytes that all sessions hold together."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+
+    def take(self, count: int) -> bool:
+        if self.used + count > self.limit:
+            return False
+        self.used += count
+        return True
+
+    def give(self, count: int) -> None:
+        self.used -= count
+
+
+class FailedLogins:
+    """Failed logins per peer within the last hour."""
+
+    def __init__(self, limit: int, clock: Clock) -> None:
+        self.limit = limit
+        self.clock = clock
+        self.peers: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def exhausted(self, ip: str) -> bool:
+        """Whether this peer may not try again for now."""
+        times = self.peers.get(peer_key(ip))
+        if times is None:
+            return False
+        while times and times[0] <= self.clock.monotonic() - WINDOW:
+            times.popleft()
+        return len(times) >= self.limit
+
+    def add(self, ip: str) -> None:
+        peer = peer_key(ip)
+        times = self.peers.setdefault(peer, deque(maxlen=self.limit))
+        times.append(self.clock.monotonic())
+        self.peers.move_to_end(peer)
+        if len(self.peers) > MAX_PEERS:
+            self.peers.popitem(last=False)

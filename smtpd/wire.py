@@ -1,0 +1,367 @@
+"""One client's connection: octets in, command lines and blocks out; replies in, octets out. Commands are in session.py.
+
+The client has one clock: it runs only while we wait for the client, and a reply (421 4.4.2) goes before the close.
+End of input ends nothing by itself: what had come before is finished first (a client may send QUIT and shut down).
+
+Of aiosmtpd (pinned below 1.5) this keeps the protocol and its table of `smtp_*` methods. Its command loop, timers,
+STARTTLS and replies are replaced: it cuts a steady sender and a slow script without a word, cancels its handler at end
+of input, and logs and echoes credentials.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import ssl
+import traceback
+from asyncio import sslproto
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
+
+from aiosmtpd.smtp import SMTP
+
+from hsl.runtime.model import Connection, TLSInfo
+from hsl.runtime.reply import Reply, reply
+from hsl.smtpd.limits import plain_ip
+
+if TYPE_CHECKING:
+    from hsl.smtpd.server import SMTPServer
+
+BUFFER = 64 * 1024  # octets read ahead of the commands that consume them
+MAX_COMMAND = 512  # RFC 5321 4.5.3.1.4, with the line end
+MAX_COMMANDS = {"MAIL": 512 + 26 + 17 + 500, "AUTH": 12_288 + 20}  # RFC 1870 6.1, RFC 6152, RFC 4954 3 and 4
+LINGER = 5.0  # seconds for the last reply to be taken
+HANDSHAKE = 30.0  # seconds for a TLS handshake
+
+IDLE = reply(421, "Timeout, closing connection", (4, 4, 2), close=True)
+OVERTIME = reply(421, "Session has lasted too long, closing connection", (4, 4, 2), close=True)
+SHUTDOWN = reply(421, "Service is shutting down, try again later", (4, 3, 2), close=True)
+TOO_MANY_ERRORS = reply(421, "Too many errors, closing connection", (4, 7, 0), close=True)
+TOO_MANY_SESSIONS = reply(421, "Too many connections, try again later", (4, 7, 0), close=True)
+BROKEN = reply(421, "Internal error, closing connection", (4, 3, 0), close=True)
+UNKNOWN = reply(500, "Command not recognised", (5, 5, 2))
+TOO_LONG = reply(500, "Line too long", (5, 5, 2))
+
+
+class LineTooLong(Exception):
+    """A line of more than BUFFER octets; it has been read to its end and dropped."""
+
+
+class Wire(SMTP):
+    """The connection's life: admission, TLS, lines, replies, clocks, end.
+
+    Subclasses give the commands as `smtp_VERB(argument)`, `greet` before the first command and `ended` after the last.
+    """
+
+    line_length_limit = BUFFER  # the stream's; each command has its own limit
+
+    def __init__(self, server: SMTPServer, *, implicit_tls: bool = False) -> None:
+        super().__init__(None, hostname=server.hostname, loop=server.loop)
+        self.server = server
+        self.config = server.config
+        self.limits = server.config.limits
+        self.runner = server.runner  # a session ends under the scripts it began with
+        self.implicit_tls = implicit_tls
+        self.errors = 0
+        self.over = False  # nothing more is read or said
+        self.lost = False
+        self.ending: Reply | None = None  # said after the command that is under way
+        self._deadline = math.inf  # of the wait for the client that is under way (loop time)
+        self._session_end = math.inf
+        self._watcher: asyncio.TimerHandle | None = None
+        self._linger: asyncio.TimerHandle | None = None
+        self._admitted = False
+        self._handshake: asyncio.Future[None] | None = None
+        self._in_data = False
+
+    # --- to be filled in
+
+    async def greet(self) -> None:
+        raise NotImplementedError
+
+    async def ended(self) -> None:
+        """Called only if there is a disconnect stage."""
+        raise NotImplementedError
+
+    # --- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, transport)
+        super(SMTP, self).connection_made(transport)
+        self.transport: asyncio.Transport | None = transport
+        self.connection = make_connection(self.config.id, transport)
+        self.peer_ip = self.connection.remoteip  # limits go by the real peer, whatever a script says
+        if not self.server.enter(self):
+            self.refuse()
+            return
+        self._admitted = True
+        if self.implicit_tls:
+            self._wrap_tls()
+        self._session_end = self.loop.time() + self.limits.session
+        self._watch()
+        self._handler_coroutine = self.server.track(self._handle_client())
+
+    def refuse(self) -> None:
+        assert self.transport is not None
+        self.over = True
+        if not self.implicit_tls:
+            self.server.log_verdict("connect", "defer", TOO_MANY_SESSIONS, self.connection)
+            self._write(TOO_MANY_SESSIONS)
+        self._close()
+
+    def eof_received(self) -> bool:
+        """Buffered commands are finished and answered; TLS cannot be half closed."""
+        self._reader.feed_eof()
+        return self.connection.tls is None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """After a clean close what had come is finished, unheard; a broken connection ends the handler at once."""
+        if self.lost:
+            return
+        self.lost = True
+        for timer in (self._watcher, self._linger):
+            if timer is not None:
+                timer.cancel()
+        super(SMTP, self).connection_lost(error)
+        self.transport = None
+        if self._admitted:
+            assert self._handler_coroutine is not None
+            if error is not None:
+                self._handler_coroutine.cancel()
+            if self._handler_coroutine.done():  # as after QUIT: its place is free before the client comes back
+                self._leave(self._handler_coroutine)
+            else:
+                self._handler_coroutine.add_done_callback(self._leave)
+
+    def _leave(self, _handler: asyncio.Task[None]) -> None:
+        self.server.leave(self)
+        if self.runner.has("disconnect"):
+            self.server.track(self.ended())
+
+    # --- the loop
+
+    async def _handle_client(self) -> None:
+        try:
+            if self.implicit_tls and not await self.start_tls():
+                return
+            await self.greet()
+            while not self.over:
+                await self._next_command()
+        except ConnectionError:
+            pass  # the peer is gone; there is nobody to tell
+        except Exception:
+            self.server.log.error("session failed", ip=self.peer_ip, error=traceback.format_exc())
+            self.finish(BROKEN)
+        finally:
+            self.over = True
+            self._close()
+
+    async def _next_command(self) -> None:
+        if self.ending is not None:
+            await self.reply(self.ending)
+            return
+        try:
+            line = await self.read_line()
+        except LineTooLong:
+            await self.reply(TOO_LONG)
+            return
+        if line is None:
+            self.over = True
+            return
+        verb, _, argument = line.decode("latin-1").partition(" ")
+        verb = verb.upper()
+        method = self._smtp_methods.get(verb)
+        if method is None:
+            await self.reply(UNKNOWN)  # never echoed: it may be a password
+        elif len(line) + 2 > MAX_COMMANDS.get(verb, MAX_COMMAND):
+            await self.reply(TOO_LONG)
+        else:
+            await method(argument.strip(" \t"))
+
+    async def read_line(self) -> bytes | None:
+        """The next line without its line end; None at the end of input. Raises LineTooLong."""
+        self._deadline = self.loop.time() + self.limits.idle
+        too_long = False
+        try:
+            while True:
+                try:
+                    line = await self._reader.readuntil(b"\n")
+                    break
+                except asyncio.LimitOverrunError as error:
+                    await self._reader.readexactly(error.consumed)
+                    too_long = True
+        except asyncio.IncompleteReadError:
+            return None
+        finally:
+            self._deadline = math.inf
+        if too_long:
+            raise LineTooLong
+        return line.rstrip(b"\r\n")
+
+    async def read_block(self) -> bytes:
+        """Whatever has come, at most BUFFER octets; b"" at the end of input."""
+        self._deadline = self.loop.time() + self.limits.idle
+        self._in_data = True
+        try:
+            return await self._reader.read(BUFFER)
+        finally:
+            self._deadline = math.inf
+            self._in_data = False
+
+    def unread(self, octets: bytes) -> None:
+        """Octets that belong to the next command."""
+        if octets:
+            self._reader._buffer[:0] = octets  # type: ignore[attr-defined]
+
+    def read_ahead(self) -> bool:
+        """Whether the client has sent something that nobody has read yet."""
+        return bool(self._reader._buffer)  # type: ignore[attr-defined]
+
+    # --- replies
+
+    async def reply(self, reply: Reply) -> None:
+        """The one way out for replies: counts errors, and ends the session after a reply that closes."""
+        if reply.code >= 400:
+            self.errors += 1
+            if self.errors > self.limits.errors and not reply.close:
+                reply = TOO_MANY_ERRORS
+                self.server.log_verdict("session", "defer", reply, self.connection)
+        if reply.close:
+            self.over = True
+        self._write(reply)
+        if self.transport is not None and self.transport.get_write_buffer_size():
+            self._deadline = self.loop.time() + self.limits.idle
+            try:
+                await self._writer.drain()
+            finally:
+                self._deadline = math.inf
+
+    def finish(self, reply: Reply) -> None:
+        """Say a last thing from outside of a command, and close."""
+        if not self.over:
+            self.over = True
+            self._write(reply)
+        self._close()
+
+    def _write(self, reply: Reply) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(reply.render())
+
+    def _close(self) -> None:
+        """Close when everything written is sent; a peer that does not take it is cut off."""
+        if self.transport is not None and self._linger is None:
+            self._linger = self.loop.call_later(LINGER, self.abort)
+            self.transport.close()
+
+    def abort_transport(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    def abort(self) -> None:
+        """Cut the connection, and end the handler whatever it does."""
+        self.abort_transport()
+        if self._handler_coroutine is not None:
+            self._handler_coroutine.cancel()
+
+    # --- clocks
+
+    def _watch(self) -> None:
+        """One timer, moved on only when it fires: commands cost no timers."""
+        now = self.loop.time()
+        if now >= self._deadline:
+            self._expire(IDLE)
+        elif now >= self._session_end:
+            self._session_end = math.inf
+            self._close_soon(OVERTIME)
+        if not self.over:
+            idle = self._deadline if self._deadline != math.inf else now + self.limits.idle
+            self._watcher = self.loop.call_at(min(idle, self._session_end), self._watch)
+
+    def _close_soon(self, reply: Reply) -> None:
+        """Now, if the client is silent; else after the command that is under way."""
+        if self._deadline == math.inf:
+            self.ending = reply
+        else:
+            self._expire(reply)
+
+    def _expire(self, reply: Reply) -> None:
+        self.server.log_verdict("session", "defer", reply, self.connection)
+        self.finish(reply)
+        if self._handler_coroutine is not None:
+            self._handler_coroutine.cancel()
+
+    def shut_down(self) -> None:
+        """The server stops: an idle client is told now, a busy one after its command or message."""
+        if self._in_data:
+            self.ending = SHUTDOWN
+        else:
+            self._close_soon(SHUTDOWN)
+
+    # --- TLS
+
+    def _wrap_tls(self) -> asyncio.Future[None]:
+        """Put TLS between the transport and us, at once: the next octet is the handshake's.
+
+        uvloop's start_tls comes too late for octets that a client sends right after connecting.
+        """
+        assert self.server.tls_context is not None
+        assert self.transport is not None
+        self._handshake = self.loop.create_future()
+        self._tls_protocol = sslproto.SSLProtocol(
+            self.loop,
+            self,
+            self.server.tls_context,
+            self._handshake,
+            server_side=True,
+            call_connection_made=False,
+            ssl_handshake_timeout=HANDSHAKE,
+        )
+        self.transport.set_protocol(self._tls_protocol)
+        self._tls_protocol.connection_made(self.transport)
+        return self._handshake
+
+    async def start_tls(self) -> bool:
+        """Do the handshake; False when it failed, and then the connection is closed."""
+        handshake = self._handshake or self._wrap_tls()
+        secured: asyncio.Transport | None = None
+        try:
+            await handshake
+            assert self._tls_protocol is not None
+            secured = cast("asyncio.Transport | None", self._tls_protocol._app_transport)
+        except OSError as error:
+            self.server.log.info("tls failed", ip=self.peer_ip, error=str(error))
+        finally:
+            if secured is None:
+                self.over = True
+                self.abort_transport()
+                self.connection_lost(None)  # a handshake that fails tells its protocol nothing
+        if secured is None:
+            return False
+        self.transport = self._writer._transport = self._reader._transport = secured  # type: ignore[attr-defined]
+        self.connection.tls = tls_info(secured.get_extra_info("ssl_object"))
+        return True
+
+
+def make_connection(serverid: str, transport: asyncio.Transport) -> Connection:
+    peer = transport.get_extra_info("peername") or ("0.0.0.0", 0)  # gone already
+    local = transport.get_extra_info("sockname") or ("0.0.0.0", 0)
+    return Connection(serverid, plain_ip(peer[0]), peer[1], plain_ip(local[0]), local[1])
+
+
+def tls_info(session: ssl.SSLObject) -> TLSInfo:
+    name, _, bits = session.cipher() or ("", "", 0)
+    return TLSInfo(session.version() or "", name, bits, getattr(session, "sni", None))
+
+
+def make_context(certificate: str, privatekey: str) -> ssl.SSLContext:
+    """A server's context, TLS 1.2 and later. Raises OSError, ssl.SSLError for files that do not fit."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, privatekey)
+    context.sni_callback = remember_sni
+    return context
+
+
+def remember_sni(session: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext) -> None:
+    with suppress(AttributeError):
+        session.sni = name  # type: ignore[union-attr]
