@@ -31,7 +31,7 @@ BUFFER = 64 * 1024  # octets read ahead of the commands that consume them
 MAX_COMMAND = 512  # RFC 5321 4.5.3.1.4, with the line end
 MAX_COMMANDS = {"MAIL": 512 + 26 + 17 + 500, "AUTH": 12_288 + 20}  # RFC 1870 6.1, RFC 6152, RFC 4954 3 and 4
 LINGER = 5.0  # seconds for the last reply to be taken
-HANDSHAKE = 30.0  # seconds for a TLS handshake
+HANDSHAKE = 30  # seconds for a TLS handshake
 
 IDLE = reply(421, "Timeout, closing connection", (4, 4, 2), close=True)
 OVERTIME = reply(421, "Session has lasted too long, closing connection", (4, 4, 2), close=True)
