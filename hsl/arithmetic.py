@@ -69,7 +69,7 @@ def divide(left: Value, right: Value) -> Value:
         return dividend / divisor
     if dividend == 0.0 or dividend != dividend:
         return math.nan
-    return math.copysign(math.inf, dividend) * math.copysign(1.0, divisor)
+    return math.copysign(math.inf, dividend)  # there is no -0
 
 
 def remainder(left: Value, right: Value) -> Value:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import types
 from collections.abc import Awaitable, Callable, Generator
-from contextvars import copy_context
 from typing import Any, TypeVar
 
 import greenlet
@@ -50,7 +49,7 @@ def bridged() -> bool:
 async def run_script(function: Callable[[], T]) -> T:
     """Run a synchronous function that may `wait`. Raises what it raises, Halt and cancellation included."""
     script = ScriptGreenlet(function)
-    script.gr_context = copy_context()
+    script.gr_context = greenlet.getcurrent().gr_context  # the caller's own: what the script sets stays set
     result: Any = script.switch()
     try:
         while not script.dead:

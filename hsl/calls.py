@@ -8,16 +8,29 @@ from hsl.nodes import RETURN, Frame, Node, Statement, spend
 from hsl.run import Run
 from hsl.slots import UNSET, Slot
 from hsl.source import Span
-from hsl.values import Array, Function, Value, share, strict_equal, to_number, type_name
+from hsl.values import Array, Function, Value, integer, share, strict_equal, to_number, type_name
 
 MAX_ARGUMENTS = 100_000  # of one call, spread ones included
+MAX_ENTRIES = 1_000_000.0  # of one cache
+MAX_NESTING = 4_000  # nodes below each other, over all nested function calls: the evaluator recurses that deep
 Arguments = list[tuple[Node, bool]]  # value and whether it is spread
 
 
 class Declaration:
     """A function of a script, shared by all runs of the loaded program: parameters, slots and body."""
 
-    __slots__ = ("body", "defaults", "name", "parameters", "required", "slot_count", "span", "variadic")
+    __slots__ = (
+        "body",
+        "defaults",
+        "depth",
+        "name",
+        "parameters",
+        "required",
+        "slot_count",
+        "span",
+        "value",
+        "variadic",
+    )
 
     def __init__(self, name: str, span: Span) -> None:
         self.name = name
@@ -27,7 +40,9 @@ class Declaration:
         self.required = 0
         self.variadic = False
         self.slot_count = 0
+        self.depth = 0  # how deep the nodes of the body nest
         self.body: list[Statement] = []
+        self.value = ScriptFunction(self)  # the one function value of it, equal to itself only
 
     def arity_error(self, count: int) -> str | None:
         """What is wrong with a call of so many arguments, or None."""
@@ -48,6 +63,9 @@ class Declaration:
         calls = run.calls
         if len(calls) >= run.budget.call_depth:
             raise BudgetError(f"function calls nest more than {run.budget.call_depth} deep", span)
+        if run.nesting + self.depth > MAX_NESTING:
+            raise BudgetError(f"expressions in function calls nest more than {MAX_NESTING} deep", span)
+        run.nesting += self.depth
         calls.append(self)
         try:
             spend(run, span or self.span)
@@ -57,6 +75,7 @@ class Declaration:
             raise
         finally:
             calls.pop()
+            run.nesting -= self.depth
 
     def bind(self, arguments: list[Value]) -> list[Slot]:
         """The slots of a new activation: arguments, defaults, the rest as an array, then the unset locals."""
@@ -69,7 +88,12 @@ class Declaration:
 
     def execute(self, frame: Frame) -> Value:
         for statement in self.body:
-            if statement.execute(frame) == RETURN:
+            try:
+                ended = statement.execute(frame)
+            except ScriptError as error:
+                error.span = error.span or statement.span
+                raise
+            if ended == RETURN:
                 return frame.result
         return None
 
@@ -253,9 +277,8 @@ class Cache(Node):
                 previous = None if old is None else old.value
                 result = call_named(run, options.update_function, [previous, result])
             share(result)
-            run.shared.store(
-                bucket, key, result, time_to_live(run, options, result), int(min(options.size, 1e6)), options.lru
-            )
+            size = integer(options.size, 0.0, MAX_ENTRIES)
+            run.shared.store(bucket, key, result, time_to_live(run, options, result), size, options.lru)
             return result
         except ScriptError as error:
             raise self.located(error) from None
@@ -264,7 +287,7 @@ class Cache(Node):
 def cache_key(values: list[Value], chosen: Array | None) -> tuple[Value, ...]:
     """The typed arguments that make an entry unique: 1, "1" and true differ."""
     if chosen is not None:
-        indexes = [int(to_number(index)) - 1 for index in chosen.values()]
+        indexes = [integer(to_number(index)) - 1 for index in chosen.values()]
         values = [values[index] for index in indexes if 0 <= index < len(values)]
     for value in values:
         share(value)

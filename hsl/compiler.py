@@ -25,6 +25,8 @@ from hsl.variables import GlobalTarget, PathTarget, SlotTarget, Target
 MAX_DEPTH = 400  # nesting of expressions and statements
 MAX_INCLUDES = 1_000
 MAX_FOLDED = 4_096  # bytes or items of a folded constant
+MAX_ERRORS = 100  # compiling stops there
+MAX_HINTS = 100  # near names are searched for that often
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,7 @@ def compile_script(source: Source, environment: Environment) -> Program:
     return compile_tree(parse(source, diagnostics), source, environment, diagnostics)
 
 
-def compile_tree(
-    script: ast.Script, source: Source, environment: Environment, diagnostics: Diagnostics
-) -> Program:
+def compile_tree(script: ast.Script, source: Source, environment: Environment, diagnostics: Diagnostics) -> Program:
     """Compile what the parser made of a source, findings included."""
     try:
         return Compiler(source, environment, diagnostics).compile(script)
@@ -116,20 +116,24 @@ class Compiler:
         self.diagnostics = diagnostics
         self.script_scope = Scope(None, None)
         self.scope = self.script_scope
-        self.including: list[str] = [source.name]
+        self.chains: dict[Source, tuple[str, ...]] = {source: (source.name,)}  # which file included which
         self.included: set[str] = {source.name}
-        self.included_statements: dict[int, list[ast.Statement]] = {}  # by id of the include's node
+        self.included_statements: dict[int, tuple[ast.Include, list[ast.Statement]]] = {}  # by id of the include
         self.loops = 0
         self.switches = 0
         self.depth = 0
+        self.deepest = 0
+        self.effects = 0  # assignments and calls compiled so far
+        self.hints = 0
         self.called: dict[Declaration | None, dict[Declaration, Span]] = {}
+        self.builtin_values: dict[tuple[str, Builtin], calls.BuiltinFunction] = {}
         self.lost: set[str] = set()  # functions whose declaration may be in a statement that did not parse
+        self.broken = False  # some statements did not parse: what they set is unknown
 
     # ------------------------------------------------------------ the script
 
     def compile(self, script: ast.Script) -> Program:
-        if self.diagnostics.items:
-            self.lost.update(re.findall(r"\bfunction\s+([A-Za-z_]\w*)", self.source.text))
+        self.look_for_lost(self.source)
         statements = self.body(script.statements)
         self.check_recursion()
         self.check_reads(self.script_scope)
@@ -156,15 +160,24 @@ class Compiler:
     def include(self, node: ast.Include) -> list[ast.Statement]:
         """The statements of an included file, and of those that it includes; read once for each include."""
         if id(node) not in self.included_statements:
-            self.included_statements[id(node)] = []
+            statements: list[ast.Statement] = []
+            self.included_statements[id(node)] = (node, statements)
             source = self.load(node)
             if source is not None:
                 self.included.add(source.name)
-                self.including.append(source.name)
+                self.chains[source] = (*self.chains[node.span.source], source.name)
                 parsed = parse(source, self.diagnostics)
-                self.included_statements[id(node)] = list(self.expand(parsed.statements))
-                self.including.pop()
-        return self.included_statements[id(node)]
+                self.look_for_lost(source)
+                statements.extend(self.expand(parsed.statements))
+        return self.included_statements[id(node)][1]
+
+    def look_for_lost(self, source: Source) -> None:
+        """After a syntax error: the names that statements which did not parse may have declared."""
+        if any(item.span.source is source for item in self.diagnostics.items):
+            self.broken = True
+            self.lost.update(re.findall(r"\b(?:function|class)\s+([A-Za-z_]\w*)", source.text))
+            for names in re.findall(r"\bimport\s*\{([^}]*)\}", source.text):
+                self.lost.update(re.findall(r"\w+", names))
 
     def load(self, node: ast.Include) -> Source | None:
         loader = self.environment.loader
@@ -181,8 +194,8 @@ class Compiler:
             return None
         if node.once and source.name in self.included:
             return None
-        if source.name in self.including:
-            chain = " -> ".join([*self.including, source.name])
+        if source.name in self.chains[node.span.source]:
+            chain = " -> ".join([*self.chains[node.span.source], source.name])
             self.error("include", f"{source.name} includes itself: {chain}", node.span)
             return None
         return source
@@ -209,10 +222,10 @@ class Compiler:
 
     def check_reads(self, scope: Scope) -> None:
         """Warn of variables that nothing ever sets."""
-        for name, span in scope.reads:
+        for name, span in () if self.broken else scope.reads:
             if name not in scope.assigned and name not in scope.imported and not self.is_stage_variable(scope, name):
                 known = scope.assigned | set(self.environment.variables if scope.parent is None else ())
-                hint = near(f"${name}", [f"${item}" for item in known])
+                hint = self.near(f"${name}", (f"${item}" for item in known))
                 if scope.parent is not None and (name in self.environment.variables):
                     hint = f"functions see ${name} only after `global ${name};`"
                 self.diagnostics.warning("undeclared", f"${name} is never set", span, hint)
@@ -221,11 +234,22 @@ class Compiler:
         return scope.parent is None and name in self.environment.variables
 
     def error(self, code: str, message: str, span: Span, hint: str | None = None) -> None:
+        """Report an error. Raises CompileError when there are too many to go on."""
         self.diagnostics.error(code, message, span, hint)
+        if len(self.diagnostics.items) >= MAX_ERRORS:
+            found = [item for item in self.diagnostics.items if item.severity == "error"]
+            if len(found) >= MAX_ERRORS:
+                raise CompileError(found)
+
+    def near(self, name: str, names: Iterable[str]) -> str | None:
+        """The hint that names the nearest. The search is slow: after MAX_HINTS there are none."""
+        self.hints += 1
+        return near(name, names) if self.hints <= MAX_HINTS else None
 
     @contextmanager
     def nested(self, span: Span) -> Iterator[None]:
         self.depth += 1
+        self.deepest = max(self.deepest, self.depth)
         try:
             if self.depth > MAX_DEPTH:
                 self.error("depth", f"nested more than {MAX_DEPTH} deep", span)
@@ -245,20 +269,25 @@ class Compiler:
                 self.function_body(node.parameters, node.body, declaration)
         return self.statements(given)
 
-    def functions_in(self, given: Iterable[ast.Statement]) -> Iterator[ast.Function]:
+    def functions_in(self, given: list[ast.Statement]) -> Iterator[ast.Function]:
         """The functions of a scope, those in its blocks too, but not those in its functions."""
-        for node in self.expand(given):
+        pending = given[::-1]
+        while pending:
+            node = pending.pop()
+            inner: list[ast.Statement] = []
             if isinstance(node, ast.Function):
                 yield node
+            elif isinstance(node, ast.Include):
+                inner = self.include(node)
             elif isinstance(node, ast.Block):
-                yield from self.functions_in(node.statements)
+                inner = list(node.statements)
             elif isinstance(node, ast.If):
-                yield from self.functions_in([node.then] if node.otherwise is None else [node.then, node.otherwise])
+                inner = [node.then] if node.otherwise is None else [node.then, node.otherwise]
             elif isinstance(node, ast.While | ast.For | ast.Foreach | ast.Barrier):
-                yield from self.functions_in([node.body])
+                inner = [node.body]
             elif isinstance(node, ast.Switch):
-                for case in node.cases:
-                    yield from self.functions_in(case.statements)
+                inner = [statement for case in node.cases for statement in case.statements]
+            pending += inner[::-1]
 
     def statements(self, given: Iterable[ast.Statement]) -> list[Statement]:
         """Compile a list of statements in order; its functions are compiled already."""
@@ -310,8 +339,13 @@ class Compiler:
         return evaluator.Echo(node.span, self.expression(node.expression))
 
     def visit_If(self, node: ast.If) -> Statement:
-        otherwise = None if node.otherwise is None else self.statement(node.otherwise)
-        return evaluator.If(node.span, self.expression(node.condition), self.statement(node.then), otherwise)
+        """A chain of `else if` is one statement: its length is not nesting."""
+        arms: list[tuple[Node, Statement]] = []
+        otherwise: ast.Statement | None = node
+        while isinstance(otherwise, ast.If):
+            arms.append((self.expression(otherwise.condition), self.statement(otherwise.then)))
+            otherwise = otherwise.otherwise
+        return evaluator.If(node.span, arms, None if otherwise is None else self.statement(otherwise))
 
     def visit_While(self, node: ast.While) -> Statement:
         condition = None if node.condition is None else self.expression(node.condition)
@@ -389,6 +423,8 @@ class Compiler:
     def declare(self, node: ast.Function) -> Declaration | None:
         if node.name in self.scope.functions:
             first = self.scope.functions[node.name].span
+            if first.file == node.span.file and first.start == node.span.start:
+                return None  # the same function of a file that is included twice
             self.error("duplicate", f"function {node.name} is declared twice (first at {first})", node.span)
             return None
         declaration = Declaration(node.name, node.span)
@@ -425,21 +461,24 @@ class Compiler:
     def function_body(self, parameters: tuple[ast.Parameter, ...], body: ast.Block, declaration: Declaration) -> None:
         outer, loops, switches = self.scope, self.loops, self.switches
         self.scope, self.loops, self.switches = Scope(outer, declaration), 0, 0
+        deepest, self.deepest = self.deepest, self.depth
         for parameter in parameters:
             self.scope.slot(parameter.name)
             self.scope.assigned.add(parameter.name)
         try:
             declaration.body = self.body(body.statements)
             declaration.slot_count = len(self.scope.slots)
+            declaration.depth = self.deepest - self.depth
             self.check_reads(self.scope)
         finally:
             self.scope, self.loops, self.switches = outer, loops, switches
+            self.deepest = max(deepest, self.deepest)
 
     def visit_Lambda(self, node: ast.Lambda) -> Node:
         declaration = Declaration("function", node.span)
         self.parameters(node.parameters, declaration)
         self.function_body(node.parameters, node.body, declaration)
-        return Constant(node.span, calls.ScriptFunction(declaration))
+        return Constant(node.span, declaration.value)
 
     # ------------------------------------------------------------ expressions
 
@@ -462,11 +501,24 @@ class Compiler:
         constant.aliases = isinstance(value, Array)
         return constant
 
+    def in_order(self, given: Iterable[ast.Expression]) -> list[Node]:
+        """Operands, each with the value that it has before those behind it run: an array that one of these may
+        change in place is shared first."""
+        compiled: list[Node] = []
+        effects: list[int] = []
+        for item in given:
+            compiled.append(self.expression(item))
+            effects.append(self.effects)
+        return [
+            expressions.Snapshot(node) if node.aliases and before != self.effects else node
+            for node, before in zip(compiled, effects, strict=True)
+        ]
+
     def visit_Literal(self, node: ast.Literal) -> Node:
         return Constant(node.span, node.value)
 
     def visit_Interpolation(self, node: ast.Interpolation) -> Node:
-        return expressions.Concatenation(node.span, [self.expression(part) for part in node.parts])
+        return expressions.Concatenation(node.span, self.in_order(node.parts))
 
     def visit_Variable(self, node: ast.Variable) -> Node:
         return self.read_variable(node)
@@ -489,7 +541,7 @@ class Compiler:
         return self.fold(variables.ArrayLiteral(node.span, items), *operands)
 
     def visit_Subscript(self, node: ast.Subscript) -> Node:
-        base, index = self.expression(node.base), self.expression(node.index)
+        base, index = self.in_order([node.base, node.index])
         return self.fold(variables.Subscript(node.span, base, index), base, index)
 
     def visit_Slice(self, node: ast.Slice) -> Node:
@@ -516,13 +568,13 @@ class Compiler:
     def visit_Binary(self, node: ast.Binary) -> Node:
         if node.operator in ("=~", "!~"):
             return self.match(node)
-        left, right = self.expression(node.left), self.expression(node.right)
+        left, right = self.in_order([node.left, node.right])
         special = {"+": expressions.Add, "<": expressions.Less, "==": expressions.Equal}
         kind = special.get(node.operator, expressions.Binary)
         return self.fold(kind(node.span, arithmetic.BINARY[node.operator], left, right), left, right)
 
     def match(self, node: ast.Binary) -> Node:
-        subject, source = self.expression(node.left), self.expression(node.right)
+        subject, source = self.in_order([node.left, node.right])
         pattern = None
         if isinstance(source, Constant) and isinstance(source.value, bytes):
             try:
@@ -532,7 +584,7 @@ class Compiler:
         return expressions.Match(node.span, subject, source, pattern, node.operator == "!~")
 
     def visit_Concatenation(self, node: ast.Concatenation) -> Node:
-        parts = [self.expression(part) for part in node.parts]
+        parts = self.in_order(node.parts)
         return self.fold(expressions.Concatenation(node.span, parts), *parts)
 
     def visit_Logical(self, node: ast.Logical) -> Node:
@@ -550,10 +602,17 @@ class Compiler:
 
     def tolerant(self, node: ast.Expression) -> Node:
         """An expression in which a missing variable is none: the left side of `??`, the targets of `isset`."""
+        with self.nested(node.span):
+            return self.tolerant_node(node)
+
+    def tolerant_node(self, node: ast.Expression) -> Node:
         if isinstance(node, ast.Variable):
             return variables.TolerantVariable(self.slot_of(node))
         if isinstance(node, ast.Subscript):
-            return variables.Subscript(node.span, self.tolerant(node.base), self.expression(node.index))
+            return variables.Subscript(node.span, self.tolerant(node.base), self.tolerant(node.index))
+        if isinstance(node, ast.Slice):
+            bounds = [None if item is None else self.tolerant(item) for item in (node.first, node.last, node.step)]
+            return variables.Slice(node.span, self.tolerant(node.base), bounds)
         return self.expression(node)
 
     # ------------------------------------------------------------ assignment
@@ -571,6 +630,7 @@ class Compiler:
 
     def target(self, node: ast.Expression) -> SlotTarget | PathTarget | None:
         """The left side of an assignment; None after an error."""
+        self.effects += 1
         if isinstance(node, ast.Variable):
             return self.variable_target(node)
         keys: list[Node | None] = []
@@ -578,6 +638,8 @@ class Compiler:
         while isinstance(base, ast.Subscript | ast.Append):
             keys.append(self.expression(base.index) if isinstance(base, ast.Subscript) else None)
             base = base.base
+        if len(keys) > MAX_DEPTH:
+            self.error("depth", f"nested more than {MAX_DEPTH} deep", node.span)
         if keys and isinstance(base, ast.Variable):
             return PathTarget(node.span, self.variable_target(base), keys[::-1])
         reason = {
@@ -636,7 +698,7 @@ class Compiler:
     def visit_Unset(self, node: ast.Unset) -> Node:
         targets: list[Target] = []
         for argument in node.targets:
-            if isinstance(argument.value, ast.Append) or argument.spread:
+            if argument.spread or appends(argument.value):
                 self.error("unset", "unset takes variables and their items", argument.span)
             elif isinstance(argument.value, ast.Slice):
                 self.error("unset", "unset of a slice is not supported by this version", argument.span)
@@ -651,15 +713,19 @@ class Compiler:
     # ------------------------------------------------------------ calls
 
     def arguments(self, given: tuple[ast.Argument, ...]) -> calls.Arguments:
-        return [(self.expression(item.value), item.spread) for item in given]
+        compiled = self.in_order([item.value for item in given])
+        return [(node, item.spread) for node, item in zip(compiled, given, strict=True)]
 
     def visit_FunctionName(self, node: ast.FunctionName) -> Node:
         """A function's name without a call: a pointer to it."""
         declaration = None if node.builtin else self.scope.find_function(node.name)
         if declaration is not None:
-            return Constant(node.span, calls.ScriptFunction(declaration))
+            return Constant(node.span, declaration.value)
         builtin = self.builtin(node)
-        return Constant(node.span, None if builtin is None else calls.BuiltinFunction(node.name, builtin))
+        if builtin is None:
+            return Constant(node.span, None)
+        value = self.builtin_values.setdefault((node.name, builtin), calls.BuiltinFunction(node.name, builtin))
+        return Constant(node.span, value)
 
     def builtin(self, node: ast.FunctionName) -> Builtin | None:
         """A builtin by name; reports the unknown, and the older names."""
@@ -668,7 +734,7 @@ class Compiler:
             if node.name not in self.lost:
                 elsewhere = self.environment.elsewhere(node.name)
                 known = [*self.scope.function_names(), *self.registry.names()]
-                hint = elsewhere or near(f"{node.name}()", [f"{name}()" for name in known])
+                hint = elsewhere or self.near(f"{node.name}()", (f"{name}()" for name in known))
                 self.error("undefined", f"there is no function {node.name}()", node.span, hint)
             return None
         if node.name in self.registry.current:
@@ -680,6 +746,7 @@ class Compiler:
     def visit_Call(self, node: ast.Call) -> Node:
         callee = node.callee
         if not isinstance(callee, ast.FunctionName):
+            self.effects += 1
             return calls.CallValue(node.span, self.expression(callee), self.arguments(node.arguments))
         return self.named_call(node, callee) or Constant(node.span, None)
 
@@ -688,6 +755,7 @@ class Compiler:
         spreads = any(spread for _, spread in arguments)
         declaration = None if callee.builtin else self.scope.find_function(callee.name)
         if declaration is not None:
+            self.effects += 1
             problem = None if spreads else declaration.arity_error(len(arguments))
             if problem is not None:
                 self.error("arity", problem, callee.span, f"declared at {declaration.span}")
@@ -700,6 +768,8 @@ class Compiler:
         if problem is not None:
             self.error("arity", problem, callee.span, builtin.signature)
         self.check_options(builtin, node.arguments)
+        if any(not parameter.types.isdisjoint(("function", "any")) for parameter in builtin.parameters):
+            self.effects += 1  # it may call the script back
         return calls.CallBuiltin(callee.span, callee.name, builtin, arguments)
 
     def check_options(self, builtin: Builtin, given: tuple[ast.Argument, ...]) -> None:
@@ -725,6 +795,13 @@ class Compiler:
         if call is None:
             return Constant(node.span, None)
         return calls.Cache(node.span, options, call)
+
+
+def appends(node: ast.Expression) -> bool:
+    """Whether there is a `[]` in a path of subscripts."""
+    while isinstance(node, ast.Subscript):
+        node = node.base
+    return isinstance(node, ast.Append)
 
 
 def join(left: Value, right: Value) -> Value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hsl.calls import BuiltinFunction, Declaration, ScriptFunction
+from hsl.calls import BuiltinFunction, Declaration
 from hsl.errors import Diagnostic, ScriptError
 from hsl.nodes import BREAK, NORMAL, RETURN, Frame, Node, Statement, spend
 from hsl.run import Run
@@ -25,11 +25,20 @@ class Block(Statement):
         self.statements = statements
 
     def execute(self, frame: Frame) -> int:
-        for statement in self.statements:
+        return execute_all(self.statements, frame)
+
+
+def execute_all(statements: list[Statement], frame: Frame) -> int:
+    """Execute statements in order; says how they ended. An error without a place gets that of its statement."""
+    for statement in statements:
+        try:
             ended = statement.execute(frame)
-            if ended != NORMAL:
-                return ended
-        return NORMAL
+        except ScriptError as error:
+            error.span = error.span or statement.span
+            raise
+        if ended != NORMAL:
+            return ended
+    return NORMAL
 
 
 class ExpressionStatement(Statement):
@@ -76,17 +85,19 @@ class Echo(Statement):
 
 
 class If(Statement):
-    __slots__ = ("condition", "otherwise", "then")
+    """`if`, each `else if`, `else`."""
 
-    def __init__(self, span: Span, condition: Node, then: Statement, otherwise: Statement | None) -> None:
+    __slots__ = ("arms", "otherwise")
+
+    def __init__(self, span: Span, arms: list[tuple[Node, Statement]], otherwise: Statement | None) -> None:
         super().__init__(span)
-        self.condition = condition
-        self.then = then
+        self.arms = arms
         self.otherwise = otherwise
 
     def execute(self, frame: Frame) -> int:
-        if truthy(self.condition.evaluate(frame)):
-            return self.then.execute(frame)
+        for condition, then in self.arms:
+            if truthy(condition.evaluate(frame)):
+                return then.execute(frame)
         return NORMAL if self.otherwise is None else self.otherwise.execute(frame)
 
 
@@ -201,12 +212,11 @@ class Switch(Statement):
         if start is None:
             return NORMAL
         for body in self.bodies[start:]:
-            for statement in body:
-                ended = statement.execute(frame)
-                if ended == BREAK:
-                    return NORMAL
-                if ended != NORMAL:
-                    return ended
+            ended = execute_all(body, frame)
+            if ended == BREAK:
+                return NORMAL
+            if ended != NORMAL:
+                return ended
         return NORMAL
 
 
@@ -311,18 +321,11 @@ class Program:
     def execute(self, run: Run) -> Value:
         """Run from the first statement. The value is that of a `return` outside functions, or None."""
         frame = Frame(run, run.globals)
-        try:
-            for statement in self.statements:
-                if statement.execute(frame) == RETURN:
-                    return frame.result
-        except ScriptError as error:
-            error.span = error.span or self.span
-            raise
-        return None
+        return frame.result if execute_all(self.statements, frame) == RETURN else None
 
     def find_function(self, name: str) -> Function | None:
         """A function by name, the script's own first."""
         if name in self.functions:
-            return ScriptFunction(self.functions[name])
+            return self.functions[name].value
         builtin = self.registry.get(name)
         return None if builtin is None else BuiltinFunction(name, builtin)

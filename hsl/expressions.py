@@ -10,7 +10,7 @@ from hsl.nodes import Frame, Node
 from hsl.regex import Pattern, compile_pattern
 from hsl.slots import settled
 from hsl.source import Span
-from hsl.values import Value, less, loose_equal, to_string, truthy, type_name
+from hsl.values import Value, less, loose_equal, share, to_string, truthy, type_name
 
 
 class Unary(Node):
@@ -23,6 +23,20 @@ class Unary(Node):
 
     def evaluate(self, frame: Frame) -> Value:
         return self.operator(self.operand.evaluate(frame))
+
+
+class Snapshot(Node):
+    """An operand that comes out of a variable, while operands behind it may change the variable."""
+
+    __slots__ = ("operand",)
+
+    def __init__(self, operand: Node) -> None:
+        super().__init__(operand.span)
+        self.aliases = True
+        self.operand = operand
+
+    def evaluate(self, frame: Frame) -> Value:
+        return share(self.operand.evaluate(frame))
 
 
 class Binary(Node):

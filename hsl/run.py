@@ -12,14 +12,15 @@ from hsl import bridge
 from hsl.errors import BudgetError, ScriptError, StackEntry
 from hsl.shared import SharedStore
 from hsl.slots import UNSET, Slot, Unset, settled
-from hsl.values import Value
+from hsl.values import Value, share
 
 if TYPE_CHECKING:
     from hsl.evaluator import Program
     from hsl.source import Span
 
 T = TypeVar("T")
-SLICE = 4_000  # steps between two looks at the clock, and between two turns for other sessions
+SLICE = 50  # steps between two looks at the clock
+TURN = 0.005  # seconds after which other sessions get their turn
 
 # The evaluator recurses as deep as a script's expressions and calls nest; both are capped (parser.MAX_DEPTH,
 # Budget.call_depth), well below this.
@@ -51,12 +52,15 @@ class Run:
         "globals",
         "host",
         "message_id",
+        "nesting",
         "output",
         "program",
         "shared",
+        "slice",
         "started",
         "statics",
         "steps",
+        "turn_ends",
         "written",
     )
 
@@ -80,13 +84,15 @@ class Run:
         self.globals: list[Slot] = [UNSET] * program.global_count
         if variables is not None:
             for name, slot in program.stage_variables.items():
-                self.globals[slot] = variables(name)
+                self.globals[slot] = share(variables(name))
         self.calls: list[object] = []  # the declarations now executing, outermost first
         self.statics: dict[object, Value] = {}
         self.started = time.monotonic()
         self.deadline = self.started + self.budget.seconds
         self.steps = 0
-        self.fuel = SLICE
+        self.slice = self.fuel = max(0, min(SLICE, self.budget.steps))  # fuel: steps left of this slice
+        self.turn_ends = self.started + TURN
+        self.nesting = 0  # of the nodes in all running functions
         self.written = 0
 
     def execute(self) -> Value:
@@ -97,7 +103,9 @@ class Run:
         try:
             return self.program.execute(self)
         except RecursionError:
-            raise BudgetError("the script nests too deeply") from None
+            raise BudgetError("the script nests too deeply", self.program.span) from None
+        except MemoryError:
+            raise BudgetError("the script needs too much memory", self.program.span) from None
         finally:
             self.shared.release_all(self)
 
@@ -106,15 +114,21 @@ class Run:
         return await bridge.run_script(self.execute)
 
     def tick(self) -> None:
-        """Called when a slice of steps is used up: checks the budget, then lets others run."""
-        self.steps += SLICE
-        self.fuel = SLICE
-        if self.steps > self.budget.steps:
+        """Called when a slice of steps is used up: checks the budget, and lets others run when it is their turn.
+
+        Slices are short, because a step can be slow (a string of megabytes copied).
+        """
+        self.steps += self.slice
+        self.slice = min(SLICE, self.budget.steps - self.steps)
+        if self.slice <= 0:
             raise BudgetError(f"the script exceeded its budget of {self.budget.steps} steps")
+        self.fuel = self.slice - 1
+        now = time.monotonic()
         self.check_time()
-        if bridge.bridged():
+        if now > self.turn_ends and bridge.bridged():
             bridge.wait(bridge.pause())
             self.check_time()
+            self.turn_ends = time.monotonic() + TURN
 
     def check_time(self) -> None:
         if time.monotonic() > self.deadline:
@@ -153,7 +167,7 @@ class Run:
         """Set a stage variable, read-only ones included (SetSender updates $sender)."""
         slot = self.program.global_names.get(name)
         if slot is not None:
-            self.globals[slot] = value
+            self.globals[slot] = share(value)
 
     def trace(self, error: ScriptError, function: str, span: Span | None) -> None:
         """Note on its way out that an error passed a call."""

@@ -209,7 +209,8 @@ class Array:
         return isinstance(other, Array) and arrays_equal(self, other)
 
     def __hash__(self) -> int:
-        return hash((len(self), self.depth))  # of the whole content it could take for ever: [$a, $a] nested 60 times
+        """Of the outer values: the whole content could take for ever ([$a, $a] nested 60 times)."""
+        return hash(tuple(len(value) if type(value) is Array else value for value in self.values()))
 
     def __repr__(self) -> str:
         return f"Array({to_text(self)!r})"

@@ -140,7 +140,7 @@ class PathTarget(Target):
         return value
 
     def key_values(self, frame: Frame) -> list[Value]:
-        """The keys, evaluated in order; an appending one as the Unset of its place (None would be a key)."""
+        """The keys, evaluated in order; None in the place of an appending one."""
         return [None if key is None else key.evaluate(frame) for key in self.keys]
 
     def store(self, frame: Frame, value: Value) -> None:
@@ -169,8 +169,8 @@ class PathTarget(Target):
 
     def read_at(self, frame: Frame, keys: list[Value]) -> Value:
         value = settled(self.root.peek(frame))
-        for key in keys:
-            value = subscript(value, key)
+        for node, key in zip(self.keys, keys, strict=True):
+            value = None if node is None else subscript(value, key)
         return value
 
     def remove(self, frame: Frame) -> bool:
@@ -439,17 +439,18 @@ class ArrayLiteral(Node):
     def evaluate(self, frame: Frame) -> Value:
         array = Array()
         try:
-            for key, node, spread in self.items:
+            for key_node, node, spread in self.items:
+                key = None if key_node is None else key_node.evaluate(frame)
                 value = node.evaluate(frame)
                 if spread:
                     spread_into(array, value)
                     continue
                 if node.aliases:
                     share(value)
-                if key is None:
+                if key_node is None:
                     array.append(value)
                 else:
-                    array.set(key.evaluate(frame), value)
+                    array.set(key, value)
         except ScriptError as error:
             raise self.located(error) from None
         return array
