@@ -66,11 +66,16 @@ class Server:
         assert self.process is not None, f"{self.name} was not started"
         return self.process.pid
 
-    def launch(self, command: list[str], ready: Callable[[], bool]) -> None:
+    def launch(self, command: list[str], ready: Callable[[], bool], **environment: str) -> None:
         """Start and wait until `ready`. Raises StartFailed; nothing is left running then."""
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                command, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+                command,
+                cwd=self.directory,
+                env=os.environ | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
         deadline = time.monotonic() + START
         while self.process.poll() is None and time.monotonic() < deadline:
