@@ -4,7 +4,6 @@ static errors are reported at once, with near-name hints.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from hsl.calls import Declaration
 from hsl.errors import CompileError, Diagnostics, ScriptError, near
 from hsl.evaluator import Program
 from hsl.nodes import Constant, Node, Statement
-from hsl.parser import parse
+from hsl.parser import declared_names, parse
 from hsl.regex import compile_pattern
 from hsl.source import Source, Span
 from hsl.values import Array, Value, share
@@ -175,9 +174,7 @@ class Compiler:
         """After a syntax error: the names that statements which did not parse may have declared."""
         if any(item.span.source is source for item in self.diagnostics.items):
             self.broken = True
-            self.lost.update(re.findall(r"\b(?:function|class)\s+([A-Za-z_]\w*)", source.text))
-            for names in re.findall(r"\bimport\s*\{([^}]*)\}", source.text):
-                self.lost.update(re.findall(r"\w+", names))
+            self.lost.update(declared_names(source.text))
 
     def load(self, node: ast.Include) -> Source | None:
         loader = self.environment.loader

@@ -126,11 +126,12 @@ def report(error: UnexpectedInput, position: int, source: Source, text: str, dia
     if isinstance(error, UnexpectedCharacters) or text.startswith("/*", position):
         report_character(position, source, text, diagnostics)
         return
-    misplaced = text[before[0] : before[1]]
-    if misplaced in MISPLACED and "NAME" not in (cast(UnexpectedToken, error).accepts or ()):
-        advice = "write `else if`" if misplaced == "elseif" else None
-        diagnostics.error("syntax", f"unexpected `{misplaced}`", Span(source, *before), advice)
-        return
+    for start, misplaced in neighbours(text, position)[1:]:
+        if misplaced in MISPLACED and "NAME" not in (cast(UnexpectedToken, error).accepts or ()):
+            advice = "write `else if`" if misplaced == "elseif" else None
+            span = Span(source, start, start + len(misplaced))
+            diagnostics.error("syntax", f"unexpected `{misplaced}`", span, advice)
+            return
     token = cast(UnexpectedToken, error).token
     wanted = expected(cast(UnexpectedToken, error))
     if token.type == "$END":
@@ -212,8 +213,29 @@ def unclosed_braces(text: str) -> list[int]:
     return opened
 
 
+def declared_names(text: str) -> set[str]:
+    """What a broken text may declare: names behind `function` and `class`, and between `import` and `from`."""
+    names: set[str] = set()
+    importing, before = False, ""
+    for _, lexeme in lexemes(text):
+        importing = lexeme == "import" or (importing and lexeme != "from")
+        if importing or before in ("function", "class"):
+            names.add(lexeme)
+        before = lexeme
+    return names
+
+
 def unsupported(text: str, position: int) -> tuple[int, str] | None:
-    """The keyword of a later version that an error is about: at the error, before it, or before `(…)` before it."""
+    """The keyword of a later version that an error is about: at the error, before it, or before `(…) {`."""
+    here, last, head = neighbours(text, position)
+    for found in (here, last):
+        if found[1] in LATER:
+            return found
+    return head if here[1] == "{" and head[1] in LATER else None
+
+
+def neighbours(text: str, position: int) -> tuple[tuple[int, str], tuple[int, str], tuple[int, str]]:
+    """The token at a position, the one before, and if that closes a parenthesis the one before the parenthesis."""
     heads: list[tuple[int, str]] = []  # what stood before each open parenthesis
     last = closed = (0, "")
     for start, lexeme in lexemes(text, 0, position):
@@ -223,11 +245,7 @@ def unsupported(text: str, position: int) -> tuple[int, str] | None:
             closed = heads.pop()
         last = (start, lexeme)
     here = next(lexemes(text, position), (position, ""))
-    if here[1] in LATER:
-        return here
-    if last[1] in LATER:
-        return last
-    return closed if here[1] == "{" and last[1] == ")" and closed[1] in LATER else None
+    return here, last, closed if last[1] == ")" else (0, "")
 
 
 def blank(text: str, position: int) -> str | None:
@@ -406,12 +424,12 @@ class Builder(Transformer[Token, Any]):
     def global_statement(self, children: list[Any]) -> ast.Global:
         return ast.Global(self.at(children[0]), tuple(self.variable([name]) for name in children[1:]))
 
-    def include(self, children: list[Any]) -> ast.Include:
+    def include(self, children: list[Any]) -> ast.Include | ast.Block:
         keyword, token = children
         literal = self.string([token]) if token.type == "STRING" else self.raw_string([token])
         if not isinstance(literal, ast.Literal):
             self.problems.error("include", "include takes a plain string", literal.span)
-            return ast.Include(self.at(keyword, token), "", True)
+            return self.empty([])
         path = cast(bytes, literal.value).decode("utf-8", "surrogateescape")
         return ast.Include(self.at(keyword, token), path, keyword.type == "INCLUDE_ONCE")
 
@@ -572,11 +590,6 @@ class Builder(Transformer[Token, Any]):
     def array(self, children: list[Any]) -> ast.ArrayLiteral:
         bracket, items = children
         return ast.ArrayLiteral(self.at(bracket, items[-1] if items else bracket), items)
-
-    def array_call(self, children: list[Any]) -> ast.ArrayLiteral:
-        keyword, arguments = children
-        items = tuple(ast.Item(item.span, None, item.value, item.spread) for item in arguments)
-        return ast.ArrayLiteral(self.at(keyword), items)
 
     def items(self, children: list[Any]) -> tuple[ast.Item, ...]:
         return tuple(children)
