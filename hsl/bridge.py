@@ -2,7 +2,7 @@
 
 `run_script(function)` is awaited by the host and runs the function in a greenlet; inside it, `wait(awaitable)` hands
 the awaitable to the host and stands still until its result, or its error, comes back. Errors, cancellation and context
-variables cross both ways. A greenlet that is still suspended when the host gives up is ended by throwing into it.
+variables cross both ways. A script that is still suspended when the host gives up is ended by throwing into it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,47 @@ class NoBridgeError(RuntimeError):
     """A builtin that waits was called where no host awaits the script."""
 
 
+class Done:
+    """A script's end: its result, or what it raised."""
+
+    __slots__ = ("error", "result")
+
+    def __init__(self, result: Any, error: BaseException | None) -> None:
+        self.result = result
+        self.error = error
+
+
 class ScriptGreenlet(greenlet.greenlet):
-    """Marks our greenlets, so that `wait` never switches into somebody else's."""
+    """Runs one script after the other: a new stack for each costs an mmap and an munmap.
+
+    `switch(function)` starts a script; what comes back is an awaitable of `wait`, or Done.
+    """
+
+    def run(self, function: Callable[[], Any]) -> None:
+        while True:
+            try:
+                done = Done(function(), None)
+            except BaseException as error:
+                done = Done(None, error)
+            parent = self.parent
+            assert parent is not None
+            function = parent.switch(done)
+
+
+class Stacks:
+    """The idle greenlets of one event loop."""
+
+    MOST = 64
+
+    def __init__(self) -> None:
+        self.idle: list[ScriptGreenlet] = []
+
+    def take(self) -> ScriptGreenlet:
+        return self.idle.pop() if self.idle else ScriptGreenlet()
+
+    def give(self, script: ScriptGreenlet) -> None:
+        if len(self.idle) < self.MOST:
+            self.idle.append(script)
 
 
 @types.coroutine
@@ -46,20 +85,26 @@ def bridged() -> bool:
     return isinstance(greenlet.getcurrent(), ScriptGreenlet)
 
 
-async def run_script(function: Callable[[], T]) -> T:
-    """Run a synchronous function that may `wait`. Raises what it raises, Halt and cancellation included."""
-    script = ScriptGreenlet(function)
+async def run_script(function: Callable[[], T], stacks: Stacks | None = None) -> T:
+    """Run a synchronous function that may `wait`. Raises what it raises, Halt and cancellation included.
+
+    `stacks` keeps greenlets for the next script of the same event loop.
+    """
+    stacks = stacks or Stacks()
+    script = stacks.take()
     script.gr_context = greenlet.getcurrent().gr_context  # the caller's own: what the script sets stays set
-    result: Any = script.switch()
-    try:
-        while not script.dead:
-            try:
-                value = await result
-            except BaseException as error:
-                result = script.throw(error)
-            else:
-                result = script.switch(value)
-    finally:
-        if not script.dead:
-            script.throw(greenlet.GreenletExit)
-    return result  # type: ignore[no-any-return]
+    answer: Any = script.switch(function)
+    while not isinstance(answer, Done):
+        try:
+            value = await answer
+        except BaseException as error:
+            answer = script.throw(error)
+        else:
+            answer = script.switch(value)
+    stacks.give(script)
+    if answer.error is not None:
+        try:
+            raise answer.error
+        finally:
+            answer = None  # else the error's traceback would hold the error
+    return answer.result  # type: ignore[no-any-return]

@@ -111,7 +111,7 @@ class Run:
 
     async def execute_async(self) -> Value:
         """The same on an event loop: builtins may wait, and other tasks get their turns."""
-        return await bridge.run_script(self.execute)
+        return await bridge.run_script(self.execute, self.shared.stacks)
 
     def tick(self) -> None:
         """Called when a slice of steps is used up: checks the budget, and lets others run when it is their turn.

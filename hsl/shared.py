@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from hsl.bridge import Stacks
 from hsl.errors import ScriptError
 from hsl.values import Value
 
@@ -70,6 +71,7 @@ class SharedStore:
         self.buckets: dict[tuple[str, str], Bucket] = {}
         self.barriers: dict[bytes, Barrier] = {}
         self.variables: dict[bytes, Value] = {}
+        self.stacks = Stacks()
 
     def lookup(self, bucket: Bucket, key: CacheKey) -> CacheEntry | None:
         """A live entry, now the most recently used; None counts as a miss."""
