@@ -306,7 +306,7 @@ def number_text(number: float) -> str:
         return "inf" if number > 0 else "-inf"
     text = repr(number)
     if "e" not in text:
-        return text
+        return text.removesuffix(".0")
     if 1e-6 <= abs(number) < 1e21:
         return format(Decimal(text), "f").removesuffix(".0")
     mantissa, exponent = text.split("e")
