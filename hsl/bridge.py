@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeVar
 
 import greenlet
@@ -77,7 +78,32 @@ def wait(awaitable: Awaitable[T]) -> T:
         if close is not None:
             close()
         raise NoBridgeError("this function waits, and nothing awaits the script")
-    return current.parent.switch(awaitable)  # type: ignore[no-any-return]
+    waiting: Awaitable[T] = awaitable
+    if isinstance(awaitable, types.CoroutineType):
+        try:  # most do not wait at all: their first step is their last, and needs no switch
+            yielded = awaitable.send(None)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        waiting = resume(awaitable, yielded)
+    return current.parent.switch(waiting)  # type: ignore[no-any-return]
+
+
+@types.coroutine
+def resume(coroutine: types.CoroutineType[Any, Any, T], yielded: Any) -> Generator[Any, Any, T]:
+    """The rest of a coroutine that has made its first step and yielded something to the event loop."""
+    try:
+        while True:
+            try:
+                value = yield yielded
+            except GeneratorExit:
+                coroutine.close()
+                raise
+            except BaseException as error:
+                yielded = coroutine.throw(error)
+            else:
+                yielded = coroutine.send(value)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
 
 
 def bridged() -> bool:
@@ -85,15 +111,8 @@ def bridged() -> bool:
     return isinstance(greenlet.getcurrent(), ScriptGreenlet)
 
 
-async def run_script(function: Callable[[], T], stacks: Stacks | None = None) -> T:
-    """Run a synchronous function that may `wait`. Raises what it raises, Halt and cancellation included.
-
-    `stacks` keeps greenlets for the next script of the same event loop.
-    """
-    stacks = stacks or Stacks()
-    script = stacks.take()
-    script.gr_context = greenlet.getcurrent().gr_context  # the caller's own: what the script sets stays set
-    answer: Any = script.switch(function)
+async def drive(script: ScriptGreenlet, answer: Any) -> Done:
+    """Await for a script until it is done."""
     while not isinstance(answer, Done):
         try:
             value = await answer
@@ -101,6 +120,26 @@ async def run_script(function: Callable[[], T], stacks: Stacks | None = None) ->
             answer = script.throw(error)
         else:
             answer = script.switch(value)
+    return answer
+
+
+async def run_script(
+    function: Callable[[], T],
+    stacks: Stacks | None = None,
+    limit: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
+) -> T:
+    """Run a synchronous function that may `wait`. Raises what it raises, Halt and cancellation included.
+
+    `stacks` keeps greenlets for the next script of the same event loop. `limit` makes a context for the time from the
+    first wait on (a timeout); a script that never waits does not pay for it.
+    """
+    stacks = stacks or Stacks()
+    script = stacks.take()
+    script.gr_context = greenlet.getcurrent().gr_context  # the caller's own: what the script sets stays set
+    answer: Any = script.switch(function)
+    if not isinstance(answer, Done):
+        async with limit():
+            answer = await drive(script, answer)
     stacks.give(script)
     if answer.error is not None:
         try:

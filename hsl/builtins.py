@@ -38,6 +38,7 @@ NAMES: Mapping[object, str] = {
     type(None): "none",
 }
 ANY = frozenset({"any"})
+PLAIN: Mapping[str, type] = {"string": bytes, "number": float, "boolean": bool, "array": Array}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -123,6 +124,7 @@ class Parameter:
     default: Any  # inspect.Parameter.empty: required
     variadic: bool
     options: type[Options] | None
+    plain: type | None = None  # values of just this Python type are passed as they are
 
     @property
     def required(self) -> bool:
@@ -198,6 +200,9 @@ class Builtin:
         called = name or self.name
         for index, value in enumerate(arguments):
             parameter = parameters[index] if index < len(parameters) else parameters[-1]
+            if type(value) is parameter.plain:
+                values.append(value)
+                continue
             where = f"parameter {index + 1} ({parameter.name})"
             if value is None and parameter.default is None:
                 values.append(None if parameter.options is None else parameter.options())
@@ -300,7 +305,8 @@ def read_parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
     names, wants_int = type_names(hint)
     if default is None and names != ANY:
         names = names - {"none"}
-    return Parameter(parameter.name, names, wants_int, default, variadic, None)
+    plain = PLAIN.get(next(iter(names))) if len(names) == 1 and not wants_int else None
+    return Parameter(parameter.name, names, wants_int, default, variadic, None, plain)
 
 
 def is_options(hint: Any) -> bool:

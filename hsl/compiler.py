@@ -330,6 +330,10 @@ class Compiler:
         expression = self.expression(node.expression)
         if isinstance(expression, variables.AppendText):
             return evaluator.AppendTextStatement(expression)
+        if isinstance(expression, variables.Assign) and isinstance(expression.value, Constant):
+            target = expression.target
+            if type(target) is SlotTarget:
+                return evaluator.StoreConstant(expression.span, target.slot, expression.value.value)
         return evaluator.ExpressionStatement(expression)
 
     def visit_Echo(self, node: ast.Echo) -> Statement:

@@ -53,6 +53,21 @@ class ExpressionStatement(Statement):
         return NORMAL
 
 
+class StoreConstant(Statement):
+    """`$variable = constant;`, which files of settings are full of."""
+
+    __slots__ = ("slot", "value")
+
+    def __init__(self, span: Span, slot: int, value: Value) -> None:
+        super().__init__(span)
+        self.slot = slot
+        self.value = share(value)
+
+    def execute(self, frame: Frame) -> int:
+        frame.slots[self.slot] = self.value
+        return NORMAL
+
+
 class AppendTextStatement(Statement):
     """`$s .= value;`: nobody wants the whole string, so it is not built."""
 

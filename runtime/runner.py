@@ -93,8 +93,7 @@ class StageRunner:
             message_id=context.message_id,
         )
         try:
-            async with asyncio.timeout(self.budget.seconds + GRACE):
-                await run.execute_async()
+            await run.execute_async(lambda: asyncio.timeout(run.remaining() + GRACE))
         except VerdictReached as reached:
             return reached.verdict
         finally:

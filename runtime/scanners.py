@@ -36,13 +36,15 @@ RULE = re.compile(
 RULES_BELOW = re.compile(rb"^ *-+ -{10,} -{10,}[^\n]*\n", re.MULTILINE)
 
 
-async def find(body: Body, marks: Iterable[bytes]) -> set[bytes]:
-    """Which of the marks occur in the message, also across chunks. Linear in its size."""
+async def find(body: Body, marks: Iterable[bytes], digest: hashlib._Hash | None = None) -> set[bytes]:
+    """Which of the marks occur in the message, also across chunks. Linear in its size. `digest` takes every byte."""
     wanted = set(marks)
     keep = max(map(len, wanted)) - 1
     found: set[bytes] = set()
     tail = b""
     for index, chunk in enumerate(body.chunks(), 1):
+        if digest is not None:
+            digest.update(chunk)
         window = tail + chunk
         found |= {mark for mark in wanted - found if mark in window}
         tail = window[-keep:]
@@ -81,12 +83,8 @@ class EmbeddedOutbreakScanner:
     name = "embedded"
 
     async def classify(self, message: Body, envelope: ScanEnvelope) -> tuple[int, str]:
-        found = await find(message, CLASSES.values())
         refid = hashlib.sha256()
-        for index, chunk in enumerate(message.chunks(), 1):
-            refid.update(chunk)
-            if index % TURN == 0:
-                await asyncio.sleep(0)
+        found = await find(message, CLASSES.values(), refid)
         return max((level for level, mark in CLASSES.items() if mark in found), default=0), refid.hexdigest()[:32]
 
 

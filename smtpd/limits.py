@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter, OrderedDict, deque
+from functools import lru_cache
 
 from hsl.runtime.protocols import Clock
 
@@ -11,6 +12,7 @@ WINDOW = 3600.0  # seconds that a failed login counts
 MAX_PEERS = 10_000  # peers whose failed logins are remembered; the longest unseen is forgotten first
 
 
+@lru_cache(4096)
 def plain_ip(text: str) -> str:
     """An IPv4 address that came in as IPv6 (::ffff:192.0.2.1) in its own form; without a scope."""
     address = ipaddress.ip_address(text.partition("%")[0])
