@@ -1,4 +1,4 @@
-"""Each `.hsl` file below this folder is one test. What it must print or report stands in comments on the line that does it:
+"""Each `.hsl` file below this folder is one test. What it must print or report stands in comments on that line:
 
     // expect: TEXT                  one line of output, in order
     // expect static error: TEXT     a diagnostic of this line contains TEXT (several: one comment each, `;;` between)
@@ -98,7 +98,8 @@ def run(path: Path, text: bytes) -> Outcome:
     try:
         Run(program, output=written.append, budget=budget).execute()
     except ScriptError as error:
-        assert error.span is not None, f"no place: {error.message}"
+        if error.span is None:
+            pytest.fail(f"no place: {error.message}")
         outcome.failure = (error.span.line, error.message)
     if written:
         outcome.output = b"".join(written).decode("utf-8", "backslashreplace").removesuffix("\n").split("\n")
