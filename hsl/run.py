@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -109,9 +110,12 @@ class Run:
         finally:
             self.shared.release_all(self)
 
-    async def execute_async(self) -> Value:
-        """The same on an event loop: builtins may wait, and other tasks get their turns."""
-        return await bridge.run_script(self.execute, self.shared.stacks)
+    async def execute_async(self, limit: Callable[[], AbstractAsyncContextManager[object]] = nullcontext) -> Value:
+        """The same on an event loop: builtins may wait, and other tasks get their turns.
+
+        `limit` makes the context (a timeout) of the time from the first wait on.
+        """
+        return await bridge.run_script(self.execute, self.shared.stacks, limit)
 
     def tick(self) -> None:
         """Called when a slice of steps is used up: checks the budget, and lets others run when it is their turn.
