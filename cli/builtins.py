@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 if TYPE_CHECKING:
-    from hsl.builtins import Builtin
+    from hsl.builtins import Builtin, Options
 
 
 @click.command("builtins", context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,15 +28,14 @@ def command(stage: str | None, as_json: bool, name: str | None) -> None:
     chapter = ""
     for item in found:
         if item.chapter != chapter:
+            click.echo(("\n" if chapter else "") + item.chapter)
             chapter = item.chapter
-            click.echo(f"\n{chapter}")
         click.echo(f"  {item.signature}")
         click.echo(f"      {item.summary}{stages_note(item)}")
 
 
 def select(stage: str | None, name: str | None) -> list[Builtin]:
     """The functions asked for. Exits with a hint when there is no such function."""
-    from hsl.errors import near
     from hsl.library import CHAPTERS as LIBRARY
     from hsl.runtime.stages import CHAPTERS as MAIL
     from hsl.runtime.stages import STAGES
@@ -47,15 +46,24 @@ def select(stage: str | None, name: str | None) -> list[Builtin]:
     found = [item for item in every if stage is None or item.stages is None or stage in item.stages]
     if name is None:
         return found
+    name = name.removesuffix("()")
     named = [item for item in found if name == item.name or name in item.aliases]
     if not named:
         names = [word for item in found for word in (item.name, *item.aliases)]
-        click.echo(f"there is no function {name}()", err=True)
-        hint = near(name, names)
-        if hint:
-            click.echo(f"hint: {hint}", err=True)
-        sys.exit(1)
+        refuse(name, stage, names)
     return named
+
+
+def refuse(name: str, stage: str | None, names: list[str]) -> NoReturn:
+    """Exit with what is wrong with the name, and a hint."""
+    from hsl.errors import near
+    from hsl.runtime.stages import elsewhere
+
+    click.echo(f"there is no function {name}()" + (f" in {stage}" if stage else ""), err=True)
+    hint = elsewhere(name) or near(name, names)
+    if hint:
+        click.echo(f"hint: {hint}", err=True)
+    sys.exit(1)
 
 
 def stages_note(item: Builtin) -> str:
@@ -100,6 +108,7 @@ def as_object(item: Builtin) -> dict[str, object]:
         "signature": item.signature,
         "chapter": item.chapter,
         "stages": None if item.stages is None else stage_order(item),
+        "summary": item.summary,
         "doc": item.doc,
         "parameters": [
             {
@@ -107,9 +116,23 @@ def as_object(item: Builtin) -> dict[str, object]:
                 "types": sorted(parameter.types),
                 "required": parameter.required,
                 "variadic": parameter.variadic,
-                "options": [] if parameter.options is None else parameter.options.names(),
+                "options": [] if parameter.options is None else options_of(parameter.options),
             }
             for parameter in item.parameters
         ],
         "result": item.result,
     }
+
+
+def options_of(options: type[Options]) -> list[dict[str, object]]:
+    """A declared options array; `default` is written as in a script, null where there is none."""
+    return [
+        {
+            "name": option.name,
+            "types": sorted(option.types),
+            "default": None if option.default is None else option_text(option.default),
+            "unit": option.unit,
+            "doc": option.doc,
+        }
+        for option in options.declared.values()
+    ]

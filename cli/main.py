@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import NamedTuple
 
 import click
@@ -47,6 +49,8 @@ class LazyGroup(click.Group):
 @click.version_option(package_name="hslmta", prog_name="hsl")
 def main() -> None:
     """An open HSL: the mail scripting language, and the SMTP gateway that runs it."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # mail and file names hold bytes that a terminal may not know
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 import click
 
@@ -14,12 +15,38 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+class StageOptions(TypedDict):
+    """What the options below say; None and empty: not given."""
+
+    message: Path | None
+    sender: str | None
+    recipient: tuple[str, ...]
+    ip: str | None
+    helo: str | None
+    user: str | None
+    password: str | None
+    transport: str | None
+    metadata: tuple[str, ...]
+    reply: str | None
+    settings: tuple[str, ...]
+
+
+def check_ip(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not an IP address") from None
+
+
 OPTIONS = (
     click.option("--stage", metavar="STAGE", help="Run on a stage: connect, helo, auth, mailfrom, rcptto, data …"),
     click.option("--message", type=click.Path(path_type=Path), metavar="FILE", help="The message (data)."),
     click.option("--sender", metavar="ADDRESS", help="The envelope sender; '' for the null sender."),
     click.option("--recipient", multiple=True, metavar="ADDRESS", help="An envelope recipient; may be repeated."),
-    click.option("--ip", metavar="IP", help="The client's address."),
+    click.option("--ip", metavar="IP", callback=check_ip, help="The client's address."),
     click.option("--helo", metavar="NAME", help="The client's HELO name."),
     click.option("--user", metavar="NAME", help="The client is logged in (at auth: logs in) as this user."),
     click.option("--password", metavar="TEXT", help="The password that the auth stage is given."),
@@ -28,7 +55,7 @@ OPTIONS = (
     click.option("--reply", metavar="TEXT", help="The remote's reply that postdelivery sees, like '550 5.1.1 No'."),
     click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
                  help="A backend: rate=redis://host:port/db, spam=spamd://host:port."),
-    click.option("--root", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+    click.option("--root", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="FOLDER",
                  help="Where includes are read from; by default the script's folder."),
 )  # fmt: skip
 
@@ -39,10 +66,16 @@ def stage_options(command: F) -> F:
     return command
 
 
-def pairs(given: tuple[str, ...], option: str) -> dict[str, str]:
-    """`NAME=VALUE` options as a mapping."""
+def given(options: StageOptions) -> list[str]:
+    """The options that were given, as they are written."""
+    written = {"settings": "--set"}
+    return [written.get(name, f"--{name}") for name, value in options.items() if value not in (None, ())]
+
+
+def pairs(items: Iterable[str], option: str) -> dict[str, str]:
+    """`NAME=VALUE` options as a mapping. Raises click.BadParameter."""
     result = {}
-    for item in given:
+    for item in items:
         name, equals, value = item.partition("=")
         if not equals or not name:
             raise click.BadParameter(f"wanted NAME=VALUE, got {item!r}", param_hint=option)
@@ -50,22 +83,26 @@ def pairs(given: tuple[str, ...], option: str) -> dict[str, str]:
     return result
 
 
-def make_scene(stage: str, options: dict[str, Any]) -> Scene:
-    """The scene that the options describe."""
+def make_scene(stage: str, options: StageOptions) -> Scene:
+    """The scene that the options describe. Raises click.BadParameter, UsageError."""
     from hsl.cli.workbench import Scene, read_message
 
-    given: dict[str, Any] = {"stage": stage}
-    for name in ("sender", "helo", "user", "password"):
-        if options[name] is not None:
-            given[name] = os.fsencode(options[name])
-    for name in ("ip", "transport", "reply"):
-        if options[name] is not None:
-            given[name] = options[name]
-    if options["recipient"]:
-        given["recipients"] = tuple(os.fsencode(item) for item in options["recipient"])
-    if options["metadata"]:
-        metadata = pairs(options["metadata"], "--metadata")
-        given["metadata"] = {os.fsencode(key): os.fsencode(value) for key, value in metadata.items()}
-    if options["message"] is not None:
-        given["message"] = read_message(options["message"])
-    return Scene(**given)
+    metadata = pairs(options["metadata"], "--metadata")
+    message = options["message"]
+    return Scene(
+        stage,
+        sender=encoded(options["sender"], Scene.sender),
+        recipients=tuple(map(os.fsencode, options["recipient"])) or Scene.recipients,
+        ip=options["ip"] or Scene.ip,
+        helo=encoded(options["helo"], Scene.helo),
+        user=encoded(options["user"], Scene.user),
+        password=encoded(options["password"], Scene.password),
+        message=Scene.message if message is None else read_message(message),
+        transport=options["transport"] or Scene.transport,
+        metadata={os.fsencode(key): os.fsencode(value) for key, value in metadata.items()},
+        reply=Scene.reply if options["reply"] is None else options["reply"],
+    )
+
+
+def encoded(text: str | None, default: bytes) -> bytes:
+    return default if text is None else os.fsencode(text)

@@ -2,48 +2,53 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from hsl.cli.options import make_scene, pairs, stage_options
+from hsl.cli.options import StageOptions, given, make_scene, pairs, stage_options
 
 if TYPE_CHECKING:
-    from hsl.cli.workbench import Outcome, Workbench
+    from hsl.cli.workbench import Outcome, Scene, Workbench
     from hsl.compiler import Environment
     from hsl.evaluator import Program
-    from hsl.runtime.context import Context
-    from hsl.runtime.model import Mail
+    from hsl.runtime.context import Context, DataContext, PreDeliveryContext
+    from hsl.runtime.message import Field
+    from hsl.runtime.model import Mail, QueueEntry
+
+USUAL = {"increment_retry": True, "reject": True}  # options of verdicts that say nothing when they are so
 
 
 @click.command("run", context_settings={"help_option_names": ["-h", "--help"]})
 @stage_options
 @click.argument("file", type=click.Path(path_type=Path))
-def command(file: Path, stage: str | None, root: Path | None, **options: Any) -> None:
-    """Run a script FILE. With --stage it runs as the gateway would run it at that stage.
+def command(file: Path, stage: str | None, root: Path | None, **options: Unpack[StageOptions]) -> None:
+    """Run a script FILE (- is the standard input). With --stage it runs as the gateway would run it at that stage.
 
     Exit codes: 0 the script ran, 1 it does not load or failed, 2 wrong usage.
     """
-    if stage is None:
-        sys.exit(run_plain(file, root))
-    sys.exit(run_on_stage(file, root, stage, options))
+    if stage is not None:
+        sys.exit(run_on_stage(file, root, stage, options))
+    unused = given(options)
+    if unused:
+        raise click.UsageError(f"{unused[0]} belongs to a stage: name one by --stage")
+    sys.exit(run_plain(file, root))
 
 
-def load(file: Path, root: Path | None, environment: Environment) -> Program | None:
+def load(file: Path, environment: Environment) -> Program | None:
     """The compiled script; None after its errors were printed."""
+    from hsl.cli.scripts import Unreadable, read_script
     from hsl.compiler import compile_script
     from hsl.errors import CompileError
-    from hsl.source import Source
 
     try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise click.ClickException(f"cannot read {file}: {error.strerror}") from None
-    try:
-        program = compile_script(Source.from_bytes(str(file), data), environment)
+        program = compile_script(read_script(file), environment)
+    except Unreadable as error:
+        raise click.ClickException(f"cannot read {click.format_filename(file)}: {error}") from None
     except CompileError as error:
         click.echo(str(error), err=True)
         return None
@@ -53,15 +58,11 @@ def load(file: Path, root: Path | None, environment: Environment) -> Program | N
 
 
 def run_plain(file: Path, root: Path | None) -> int:
-    from hsl.compiler import Environment
+    from hsl.cli.scripts import loader_for, plain_environment
     from hsl.errors import ScriptError
-    from hsl.library import core_registry
-    from hsl.loader import FileLoader
     from hsl.run import Run
-    from hsl.runtime.stages import elsewhere
 
-    loader = FileLoader(root or file.parent)
-    program = load(file, root, Environment(core_registry(), loader=loader, elsewhere=elsewhere))
+    program = load(file, plain_environment(loader_for(file, root)))
     if program is None:
         return 1
     try:
@@ -72,7 +73,7 @@ def run_plain(file: Path, root: Path | None) -> int:
     return 0
 
 
-def run_on_stage(file: Path, root: Path | None, stage: str, options: dict[str, Any]) -> int:
+def run_on_stage(file: Path, root: Path | None, stage: str, options: StageOptions) -> int:
     import asyncio
 
     from hsl.cli.workbench import UsageError
@@ -84,94 +85,139 @@ def run_on_stage(file: Path, root: Path | None, stage: str, options: dict[str, A
         raise click.UsageError(str(error)) from None
 
 
-async def run_scene(file: Path, root: Path | None, scene: Any, settings: dict[str, str]) -> int:
+async def run_scene(file: Path, root: Path | None, scene: Scene, settings: dict[str, str]) -> int:
+    from hsl.cli.scripts import loader_for
     from hsl.cli.workbench import Workbench
-    from hsl.loader import FileLoader
     from hsl.runtime.stages import environment
 
     bench = await Workbench.open(scene, settings)
     try:
-        program = load(file, root, environment(scene.stage, FileLoader(root or file.parent)))
-        if program is None:
-            return 1
-        return await show_run(bench, program)
+        program = load(file, environment(scene.stage, loader_for(file, root)))
+        return 1 if program is None else await show_run(bench, program)
     finally:
         await bench.close()
 
 
 async def show_run(bench: Workbench, program: Program) -> int:
-    """Run the program on each context (recipient) and print what it decided and changed."""
+    """Run the program on each context (recipient) and print what it decided and changed; the exit code."""
     failed = None
+    several = len(bench.contexts) > 1
     for context in bench.contexts:
-        before = snapshot(context)
+        if several:
+            click.echo(f"recipient: {shown(context.variable('recipient'))}")
+        before, fields = snapshot(context), bench.fields()
         _, outcome = await bench.execute(program, context)
-        if len(bench.contexts) > 1:
-            click.echo(f"recipient: {show(context.variable('recipient'))}")
-        show_outcome(bench, outcome)
+        show_outcome(bench, context, outcome)
         show_changes(before, snapshot(context))
+        for line in header_changes(fields, bench.fields()):
+            click.echo(f"header: {line}")
         bench.finish_data(context, outcome.verdict)
         if outcome.error is not None:
             failed = outcome.verdict
             break
     if bench.scene.stage == "data":
         verdict, mails = await bench.data_result(failed)
-        if len(bench.contexts) > 1:
-            click.echo(f"reply to all: {bench.reply_text(verdict)}")
-        show_mails(bench, mails)
+        if several:
+            for line in reply_lines("reply to all: ", bench.reply_text(verdict) or ""):
+                click.echo(line)
+        show_mails(mails)
     return 1 if failed else 0
 
 
-def show(value: Any) -> str:
-    from hsl.values import to_text
-
-    return to_text(value)
-
-
-def show_outcome(bench: Workbench, outcome: Outcome) -> None:
+def show_outcome(bench: Workbench, context: Context, outcome: Outcome) -> None:
     if outcome.error is not None:
         click.echo(outcome.error.render(), err=True)
-    click.echo(f"verdict: {describe(outcome)}")
+    for line in outcome_lines(bench, context, outcome):
+        click.echo(line)
+
+
+def outcome_lines(bench: Workbench, context: Context, outcome: Outcome) -> list[str]:
+    """The verdict, and the reply that a client would get; where none waits for one, the reason for the log."""
+    lines = [f"verdict: {describe(context, outcome)}"]
     reply = bench.reply_text(outcome.verdict)
     if reply is not None:
-        click.echo("reply: " + reply.replace("\r\n", "\n       "))
+        lines += reply_lines("reply: ", reply)
+    elif outcome.verdict.reason:
+        lines.append(f"reason: {shown(' '.join(outcome.verdict.reason))}")
+    return lines
 
 
-def describe(outcome: Outcome) -> str:
-    """`defer`, `deliver (no verdict)`, `queue (script error) delay=300`."""
+def reply_lines(lead: str, reply: str) -> list[str]:
+    """A reply of one or several lines (RFC 5321 4.2.1), one below the other."""
+    return [(" " * len(lead) if index else lead) + line for index, line in enumerate(reply.splitlines())]
+
+
+def describe(context: Context, outcome: Outcome) -> str:
+    """`defer`, `deliver (no verdict)`, `queue (script error) delay=300`, `default (no verdict): bounce`."""
+    from hsl.runtime.context import PostDeliveryContext
+
     verdict = outcome.verdict
     note = " (script error)" if outcome.error else "" if verdict.explicit else " (no verdict)"
-    options = [f"{name}={shown(value)}" for name, value in verdict.options.items() if value not in (None, "", False)]
+    if isinstance(context, PostDeliveryContext) and verdict.action == "default":
+        note += f": {(context.action or 'delivered').lower()}"
+    given = {name: value for name, value in verdict.options.items() if value not in (None, "")}
+    options = [f"{name}={shown(value)}" for name, value in given.items() if value is not USUAL.get(name, False)]
     return " ".join([f"{verdict.action}{note}", *options])
 
 
 def shown(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    """A value for a line of output: bytes as text, nothing that would move a terminal's cursor."""
+    from hsl.source import printable
+
+    if isinstance(value, bytes):
+        return printable(value.decode("utf-8", "replace"))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else printable(str(value))
+
+
+# ------------------------------------------------------------ what a script changed
 
 
 def snapshot(context: Context) -> dict[str, str]:
-    """What scripts can change, for comparison."""
+    """What scripts can change, for comparison; headers aside."""
+    from hsl.errors import ScriptError
     from hsl.runtime.context import DataContext, PreDeliveryContext, QueueContext
+    from hsl.values import to_text
 
     found: dict[str, str] = {}
     if isinstance(context, DataContext):
-        found["sender"] = shown(context.sender.path)
-        found["recipient"] = shown(context.recipient.path)
-        found["transport"] = context.transportid
-        found["delay"] = f"{context.delay:g}"
-        found["metadata"] = show_metadata(context.state.metadata)
-    elif isinstance(context, QueueContext):
+        found |= data_snapshot(context)
+    elif isinstance(context, PreDeliveryContext):
+        found |= delivery_snapshot(context)
+    if isinstance(context, QueueContext):
         found["metadata"] = show_metadata(context.entry.metadata)
-        if isinstance(context, PreDeliveryContext):
-            plan = context.plan
-            found["sender"] = shown(plan.sender.path)
-            found["recipient"] = shown(plan.recipient.path)
-            found["destination"] = f"{plan.host or 'lookup-mx'}:{plan.port}"
-            found["helo"] = plan.helo or (plan.source.helo if plan.source else None) or ""
-            found["source ip"] = "" if plan.source is None else plan.source.address
-            if plan.source is not None and plan.source.id is not None:
-                found["source ip"] += f" (netaddr:{plan.source.id})"
-    found["context"] = show(context.context)
+    try:
+        found["context"] = to_text(context.context)
+    except ScriptError as error:
+        found["context"] = f"({error.message})"
     return found
+
+
+def data_snapshot(context: DataContext) -> dict[str, str]:
+    return {
+        "sender": shown(context.sender.path),
+        "recipient": shown(context.recipient.path),
+        "sender ip": context.senderip,
+        "sender helo": shown(context.senderhelo),
+        "transport": context.transportid,
+        "delay": f"{context.delay:g}",
+        "metadata": show_metadata(context.state.metadata),
+    }
+
+
+def delivery_snapshot(context: PreDeliveryContext) -> dict[str, str]:
+    plan = context.plan
+    source = "" if plan.source is None else plan.source.address
+    if plan.source is not None and plan.source.id is not None:
+        source += f" (netaddr:{plan.source.id})"
+    return {
+        "sender": shown(plan.sender.path),
+        "recipient": shown(plan.recipient.path),
+        "destination": f"{plan.host or 'lookup-mx'}:{plan.port}",
+        "helo": plan.helo or (plan.source.helo if plan.source else None) or "",
+        "source ip": source,
+    }
 
 
 def show_metadata(metadata: dict[bytes, bytes]) -> str:
@@ -184,19 +230,30 @@ def show_changes(before: dict[str, str], after: dict[str, str]) -> None:
             click.echo(f"{name}: {value}")
 
 
-def show_mails(bench: Workbench, mails: list[Mail]) -> None:
-    """What would be stored, and how its headers differ from what came."""
-    original = header_lines(b"".join(bench.message.original.chunks()))
+def header_changes(before: Sequence[Field], after: Sequence[Field]) -> Iterator[str]:
+    """`-Name: value` for each header that is gone, `+Name: value` for each new one."""
+    for sign, fields, others in (("-", before, after), ("+", after, before)):
+        left = Counter(field.raw for field in others)
+        for field in fields:
+            if left[field.raw] > 0:
+                left[field.raw] -= 1
+            else:
+                yield f"{sign}{shown(field.written_name)}: {shown(field.value)}"
+
+
+def show_mails(mails: list[Mail]) -> None:
+    """What would be stored."""
     for mail in mails:
         for entry in mail.entries:
-            extra = f" quarantine={entry.quarantine}" if entry.quarantine else ""
-            click.echo(f"queued: {shown(entry.recipient.path)} {entry.state} transport={entry.transportid}{extra}")
-        now = header_lines(b"".join(mail.body.chunks()))
-        for line in difflib.unified_diff(original, now, lineterm="", n=0):
-            if line[:1] in "+-" and line[:3] not in ("+++", "---"):
-                click.echo(f"header: {line}")
+            click.echo(f"queued: {shown(entry.recipient.path)} {entry.state.lower()} {' '.join(storage(entry))}")
 
 
-def header_lines(message: bytes) -> list[str]:
-    head = message.partition(b"\r\n\r\n")[0]
-    return [shown(line) for line in head.split(b"\r\n")]
+def storage(entry: QueueEntry) -> Iterator[str]:
+    """The particulars of a stored entry."""
+    yield f"transport={entry.transportid}"
+    if entry.quarantine:
+        yield f"quarantine={entry.quarantine}"
+    if entry.due > entry.ts:
+        yield f"delay={entry.due - entry.ts:g}"
+    if entry.jobid:
+        yield f"jobid={shown(entry.jobid)}"

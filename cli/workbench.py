@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hsl.errors import ScriptError
+from hsl.cli.scripts import Unreadable, read_file, shown_path
+from hsl.errors import ScriptError, near
 from hsl.evaluator import Program
 from hsl.run import Budget, Run
 from hsl.runtime.clock import SystemClock
@@ -29,7 +30,7 @@ from hsl.runtime.context import (
 )
 from hsl.runtime.data import MessageState, choose, finish, store
 from hsl.runtime.log import Log
-from hsl.runtime.message import BytesBody, Message
+from hsl.runtime.message import BytesBody, Field, Message
 from hsl.runtime.model import (
     Address,
     Attempt,
@@ -44,7 +45,7 @@ from hsl.runtime.model import (
     Result,
     Transaction,
 )
-from hsl.runtime.protocols import OutbreakScanner, Rates, Slots, SpamScanner
+from hsl.runtime.protocols import Rates, Slots, SpamScanner
 from hsl.runtime.rates import MemoryRates
 from hsl.runtime.runner import Services, StageRunner
 from hsl.runtime.scanners import EmbeddedOutbreakScanner, EmbeddedSpamScanner, SpamdScanner
@@ -55,6 +56,8 @@ from hsl.shared import SharedStore
 from hsl.values import Value
 
 SAMPLE = b"From: sender@example.com\r\nTo: recipient@example.net\r\nSubject: A test\r\n\r\nHello.\r\n"
+Closer = Callable[[], Awaitable[object]]
+MAX_MESSAGE = 100 * 1024 * 1024  # bytes of a message file
 NETADDRESSES = {str(n): NetAddress(str(n), f"192.0.2.{n}", f"out{n}.example.com") for n in range(1, 10)}
 
 
@@ -100,7 +103,7 @@ class Outcome:
 class Workbench:
     """One stage set up to run scripts on. Made inside a running event loop; `close` ends its clients."""
 
-    def __init__(self, scene: Scene, services: Services, budget: Budget, closers: Sequence[Callable[[], object]]):
+    def __init__(self, scene: Scene, services: Services, budget: Budget, closers: Sequence[Closer]) -> None:
         self.scene = scene
         self.services = services
         self.budget = budget
@@ -116,18 +119,21 @@ class Workbench:
     async def open(cls, scene: Scene, settings: Mapping[str, str], budget: Budget | None = None) -> Workbench:
         """Set a stage up. `settings`: rate=redis://… and spam=spamd://host:port. Raises UsageError."""
         if scene.stage not in STAGES:
-            raise UsageError(f"there is no stage {scene.stage!r}: {', '.join(STAGES)}")
+            hint = near(scene.stage, STAGES) or f"there are {', '.join(STAGES)}"
+            raise UsageError(f"there is no stage {scene.stage!r}; {hint}")
         unknown = set(settings) - {"rate", "spam"}
         if unknown:
             raise UsageError(f"--set knows rate and spam, not {', '.join(sorted(unknown))}")
+        make_attempt(scene.reply)
         log = Log("warning")
         clock = SystemClock()
+        spam = open_spam(settings.get("spam", "embedded"), log, clock)
         rates, slots, close = await open_state(settings.get("rate", "memory"), log, clock)
         services = Services(
             rates=rates,
             slots=slots,
             queue=EmptyQueue(),
-            spam=open_spam(settings.get("spam", "embedded"), log, clock),
+            spam=spam,
             outbreak=EmbeddedOutbreakScanner(),
             addresses=NETADDRESSES,
             transports=frozenset({scene.transport}),
@@ -140,7 +146,7 @@ class Workbench:
 
     async def close(self) -> None:
         for closer in self.closers:
-            await closer()  # type: ignore[misc]
+            await closer()
 
     def make_contexts(self) -> list[Context]:
         """The stage's context: one, or one per recipient where the stage runs for each."""
@@ -201,7 +207,7 @@ class Workbench:
 
     def take_message(self, message: bytes) -> None:
         """Put another message on the bench."""
-        self.scene = Scene(**{**self.scene.__dict__, "message": message})
+        self.scene = replace(self.scene, message=message)
         self.message = Message(BytesBody(message))
         self.transaction = make_transaction(self.scene)
         self.state = MessageState(self.connection, self.transaction, self.message)
@@ -234,6 +240,22 @@ class Workbench:
         finally:
             if "context" in program.stage_variables:
                 context.context = run.variable("context")
+
+    def fields(self) -> Sequence[Field]:
+        """The message's header fields as they are now; none where the stage has no message, or they are too many."""
+        if self.scene.stage != "data":
+            return ()
+        try:
+            return self.message.headers()
+        except ScriptError:
+            return ()
+
+    def forget_acts(self) -> None:
+        """Let the message be decided upon anew."""
+        self.state.acts.clear()
+        for context in self.contexts:
+            if isinstance(context, DataContext):
+                context.first_act = 0
 
     def reply_text(self, verdict: Verdict) -> str | None:
         """The SMTP reply that a verdict means, where its stage answers a client."""
@@ -277,14 +299,14 @@ def make_attempt(reply: str) -> Attempt:
     if not (len(code) == 3 and code.isdigit()):
         raise UsageError(f"--reply wants a reply like '550 5.1.1 No such user', not {reply!r}")
     first = text.split(" ", 1)[0].split(".")
-    enhanced = (int(first[0]), int(first[1]), int(first[2])) if len(first) == 3 and all(map(str.isdigit, first)) else None
+    enhanced = (
+        (int(first[0]), int(first[1]), int(first[2])) if len(first) == 3 and all(map(str.isdigit, first)) else None
+    )
     result = Result(int(code), enhanced, [text], "EOD")
     return Attempt(result, localip="192.0.2.1", remoteip="192.0.2.200", remoteport=25, remotemx="mx.example.net")
 
 
-async def open_state(
-    url: str, log: Log, clock: SystemClock
-) -> tuple[Rates, Slots, Callable[[], object] | None]:
+async def open_state(url: str, log: Log, clock: SystemClock) -> tuple[Rates, Slots, Closer | None]:
     if url == "memory":
         return MemoryRates(clock), MemorySlots(), None
     from hsl.runtime.redis_state import RedisState, StateError
@@ -309,10 +331,7 @@ def open_spam(url: str, log: Log, clock: SystemClock) -> SpamScanner:
 def read_message(path: Path) -> bytes:
     """A message file with its line ends as on the wire. Raises UsageError."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+        data = read_file(path, MAX_MESSAGE)
+    except Unreadable as error:
+        raise UsageError(f"cannot read {shown_path(path)}: {error}") from None
     return data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-
-
-__all__ = ["Outcome", "OutbreakScanner", "Scene", "UsageError", "Workbench", "read_message"]
