@@ -130,7 +130,7 @@ class Run:
         now = time.monotonic()
         self.check_time()
         if now > self.turn_ends and bridge.bridged():
-            bridge.wait(bridge.pause())
+            bridge.wait(self.shared.rest())
             self.check_time()
             self.turn_ends = time.monotonic() + TURN
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from hsl.bridge import Stacks
+from hsl.bridge import Stacks, pause
 from hsl.errors import ScriptError
 from hsl.values import Value
 
@@ -62,12 +62,19 @@ class SharedStore:
     """Caches, barriers and shared variables of one process.
 
     `clock` gives monotonic seconds; `turns` makes a future of the host's event loop. Without one scripts run one after
-    the other, and nothing ever waits.
+    the other, and nothing ever waits. A script whose turn is over awaits `rest()`: a host with threads gives a sleep,
+    for one round of the event loop is too short for a thread to get hold of the interpreter.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, turns: Callable[[], Turn] | None = None) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        turns: Callable[[], Turn] | None = None,
+        rest: Callable[[], Awaitable[object]] = pause,
+    ) -> None:
         self.clock = clock
         self.turns = turns
+        self.rest = rest
         self.buckets: dict[tuple[str, str], Bucket] = {}
         self.barriers: dict[bytes, Barrier] = {}
         self.variables: dict[bytes, Value] = {}

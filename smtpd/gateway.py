@@ -41,6 +41,7 @@ from hsl.smtpd.wire import make_context
 WILDCARDS = frozenset({"0.0.0.0", "::"})
 SCRIPTED = frozenset({"phases", "transport"})  # of a server: what a reload takes over
 DELIVERY = frozenset({"predelivery", "postdelivery"})  # of the queue
+SCRIPT_REST = 0.005  # seconds; as long as a script's turn (hsl.run.TURN): sessions and commits get half of the time
 
 Endpoint = tuple[str, int]
 
@@ -148,7 +149,9 @@ class Gateway:
         self.rates, self.slots = await self._open_state(stack)
         self.spam, self.outbreak = self._scanners()
         self.resolver = self._resolver()
-        self.shared = SharedStore(turns=asyncio.get_running_loop().create_future)
+        self.shared = SharedStore(
+            turns=asyncio.get_running_loop().create_future, rest=lambda: asyncio.sleep(SCRIPT_REST)
+        )
 
     async def _open_state(self, stack: AsyncExitStack) -> tuple[Rates, Slots]:
         """Rates and slots. A Redis that is down may come back; one that forgets rates is refused (StateError)."""

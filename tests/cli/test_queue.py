@@ -36,7 +36,7 @@ def test_a_round_trip(config: Path, serve: Serve, hsl: Hsl) -> None:
         return int(queue("metric", *arguments).stdout)
 
     served = serve(config)
-    send(served.port(), "a@two.example", "b@two.example", "c@three.example")
+    send(served.port, "a@two.example", "b@two.example", "c@three.example")
     wait_deferred(served, 3)
 
     listed = queue("list")
@@ -77,7 +77,7 @@ def test_a_round_trip(config: Path, serve: Serve, hsl: Hsl) -> None:
     assert (nobody.returncode, nobody.stdout) == (0, "delete: 0 changed\n")
     assert hsl("queue", "--socket", config.parent / "c.sock", "metric").stdout == "2\n"
 
-    assert served.stop(signal.SIGTERM) == 0
+    assert served.end(signal.SIGTERM) == 0
     down = queue("list")
     assert down.returncode == 0
     assert [row.split()[0] for row in down.stdout.splitlines()[1:]] == ["1", "2"]

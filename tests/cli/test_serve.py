@@ -60,9 +60,9 @@ def test_check_shows_warnings(config: Path, hsl: Hsl) -> None:
 @pytest.mark.parametrize(("number", "loop"), [(signal.SIGTERM, ""), (signal.SIGINT, "asyncio")])
 def test_a_signal_stops_it_in_order(config: Path, serve: Serve, number: int, loop: str) -> None:
     served = serve(config, HSL_LOOP=loop)
-    with smtplib.SMTP("127.0.0.1", served.port(), timeout=20) as client:
+    with smtplib.SMTP("127.0.0.1", served.port, timeout=20) as client:
         assert client.noop()[0] == 250
-        assert served.stop(number) == 0
+        assert served.end(number) == 0
         assert client.sock is not None
         assert client.sock.recv(100).startswith(b"421 4.3.2 ")
         client.close()
@@ -74,25 +74,25 @@ def test_a_signal_stops_it_in_order(config: Path, serve: Serve, number: int, loo
 def test_a_second_signal_ends_it_at_once(config: Path, serve: Serve) -> None:
     (config.parent / "rcptto.hsl").write_text("while (true) { $x = 1; }\n")
     served = serve(config)
-    with socket.create_connection(("127.0.0.1", served.port()), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as client:
         client.sendall(b"HELO a\r\nMAIL FROM:<>\r\nRCPT TO:<a@a.example>\r\n")
         answers = client.makefile("rb")
         for _ in range(3):  # banner, HELO, MAIL: the script is under way
             answers.readline()
-        served.process.send_signal(signal.SIGTERM)
+        served.send_signal(signal.SIGTERM)
         served.wait_for(" stopping ")
-        assert served.stop(signal.SIGTERM) == 1
+        assert served.end(signal.SIGTERM) == 1
     served.wait_for(" killed signal=SIGTERM")
 
 
 def test_sighup_loads_anew(config: Path, serve: Serve) -> None:
     served = serve(config)
-    port = served.port()
+    port = served.port
     (config.parent / "rcptto.hsl").write_text("Defer(\n")
-    served.process.send_signal(signal.SIGHUP)
+    served.send_signal(signal.SIGHUP)
     served.wait_for(r" error reload_failed at=rcptto\.hsl:")
     (config.parent / "rcptto.hsl").write_text('Defer("later");\n')
-    served.process.send_signal(signal.SIGHUP)
+    served.send_signal(signal.SIGHUP)
     served.wait_for(" reloaded ")
     with smtplib.SMTP("127.0.0.1", port, local_hostname="c.example", timeout=20) as client:
         client.ehlo()
@@ -100,11 +100,11 @@ def test_sighup_loads_anew(config: Path, serve: Serve) -> None:
         code, text = client.rcpt("b@a.example")
         assert 400 <= code < 500
         assert text.endswith(b"later")
-    assert served.stop(signal.SIGTERM) == 0
+    assert served.end(signal.SIGTERM) == 0
 
 
 def test_a_second_gateway_on_the_same_queue_is_refused(config: Path, serve: Serve, hsl: Hsl) -> None:
-    serve(config).port()
+    serve(config)
     done = hsl("serve", "-c", config)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("hsl serve: ")

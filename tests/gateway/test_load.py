@@ -1,6 +1,6 @@
 """Load through the outbound scripts: everything arrives once; and after kill -9 in the middle of it, at least once.
 
-`through` and `killed` take any number of messages; here they are small enough for every run of the tests.
+`through` and `Crash` take any number of messages; here they are small enough for every run of the tests.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import load
@@ -75,7 +75,7 @@ class Crash:
         return {item for item, count in self.arrived.items() if count > 1}
 
 
-def kill_at(gateway: Gateway, count: int):
+def kill_at(gateway: Gateway, count: int) -> Callable[[int], None]:
     def on_accepted(accepted: int) -> None:
         if accepted == count:
             gateway.send_signal(signal.SIGKILL)

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -190,9 +189,11 @@ def test_three_connections_to_a_domain(site: Site) -> None:
     try:
         for number in range(5):
             assert gateway.send(f"rupert@many{number}.example", f"r{number}@slow.example")[0] == 250
-        put_off = rf' decision .*{domain} .*retry=0 .*action=defer .*reason="Too many concurrent connections for this domain"'
+        put_off = (
+            rf' decision .*{domain} .*retry=0 .*action=defer .*reason="Too many concurrent connections for this domain"'
+        )
         gateway.wait_for(put_off, 4)  # the two of them, twice
-        assert connections(site.slow) == 3
+        assert site.slow.connections() == 3
         assert len(set(re.findall(rf" decision queue=(\d+) .*{domain}", gateway.output()))) == 2
         assert gateway.send("rupert@many0.example", "carol@good.example")[0] == 250
         assert len(site.wait_arrived("rupert@many0.example")) == 1
@@ -200,10 +201,3 @@ def test_three_connections_to_a_domain(site: Site) -> None:
         site.slow.resume()
     assert {mail.recipients[0] for mail in site.slow.wait(5)} == {f"<r{number}@slow.example>" for number in range(5)}
     gateway.wait_for(rf" attempt .*{domain} .*retry=0 .*action=delivered", 5)
-
-
-def connections(sink: Sink) -> int:
-    """TCP connections of clients to a sink (Linux): from `local_address rem_address st` of /proc/net/tcp."""
-    host = "".join(f"{int(part):02X}" for part in reversed(sink.host.split(".")))
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(row[2] == f"{host}:{sink.port:04X}" and row[3] == "01" for row in rows)

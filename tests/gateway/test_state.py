@@ -1,4 +1,4 @@
-"""Rates in a real redis-server: shared by two gateways; a server that hangs or dies is a temporary error, and no more."""
+"""Rates in a real redis-server: shared by two gateways; one that hangs or dies is a temporary error, and no more."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ DEADLINE = 30.0  # seconds until something that hangs fails the test
 DELIVERY = ("predelivery", "postdelivery")
 MESSAGE = "Subject: a test\r\n\r\nHello\r\n"
 ADDRESSES = [
-    {"id": str(number), "address": f"127.0.0.1{number}", "hostname": f"out{number}.example.net"} for number in range(1, 5)
+    {"id": str(number), "address": f"127.0.0.1{number}", "hostname": f"out{number}.example.net"}
+    for number in range(1, 5)
 ]
 
 

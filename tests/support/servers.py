@@ -372,6 +372,12 @@ class Sink(Server):
                 names.add(os.path.basename(os.readlink(descriptor)))
         return names
 
+    def connections(self) -> int:
+        """How many clients are connected, accepted or not (Linux)."""
+        host = "".join(f"{int(part):02X}" for part in reversed(self.host.split(".")))
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(row[2] == f"{host}:{self.port:04X}" and row[3] == "01" for row in rows)
+
     def wait(self, count: int, timeout: float = 30.0) -> list[Received]:
         """Wait until that many messages are there. Blocks: in an async test through asyncio.to_thread."""
         deadline = time.monotonic() + timeout
