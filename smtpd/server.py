@@ -213,7 +213,7 @@ class SMTPServer:
         try:
             return await self.resolver.ptr(ip)
         except Exception as error:
-            self.log.info("resolver failed", ip=ip, error=repr(error))
+            self.log.info("resolver-failed", ip=ip, error=repr(error))
             return None
 
     def keep(self, intake: Intake, block: bytes) -> bool:
@@ -224,7 +224,7 @@ class SMTPServer:
             intake.write(block)
         except OSError as error:
             self._bytes.give(len(block))
-            self.log.error("intake failed", error=repr(error))
+            self.log.error("intake-failed", error=repr(error))
             return False
         return True
 
@@ -247,7 +247,7 @@ class SMTPServer:
         self.log.info(
             "verdict",
             stage=stage,
-            action=action if answer.code < 400 or action != "accept" else "reject",
+            action=action if answer.code < 400 or action != "accept" else "defer" if answer.code < 500 else "reject",
             code=answer.code,
             enhanced=".".join(map(str, answer.enhanced)) if answer.enhanced else None,
             text=" ".join(answer.lines),

@@ -28,7 +28,7 @@ from hsl.smtpd import auth, paths
 from hsl.smtpd.datareader import NO_SPACE, DataReader
 from hsl.smtpd.paths import Refused
 from hsl.smtpd.received import MAX_RECEIVED, count_received, received, submission_headers
-from hsl.smtpd.wire import LineTooLong, Wire
+from hsl.smtpd.wire import TOO_MANY_RECIPIENTS, LineTooLong, Wire
 
 if TYPE_CHECKING:
     from hsl.smtpd.server import SMTPServer
@@ -64,7 +64,6 @@ AUTH_IN_MAIL = reply(503, "Not within a mail transaction", (5, 5, 1))
 AUTH_SYNTAX = reply(501, "Syntax: AUTH mechanism [initial response]", (5, 5, 4))
 AUTH_NEEDS_TLS = reply(538, "Encryption required for authentication", (5, 7, 11))
 TOO_MANY_LOGINS = reply(421, "Too many failed logins, try again later", (4, 7, 0), close=True)
-TOO_MANY_RECIPIENTS = reply(452, "Too many recipients", (4, 5, 3))
 NO_RELAY = reply(550, "Relaying is not permitted", (5, 7, 1))
 LOOP = reply(554, "Too many Received headers: a mail loop", (5, 4, 6))
 INTERNAL = reply(451, "Internal error, try again later", (4, 3, 0))
@@ -97,7 +96,7 @@ class Session(Wire):
         try:
             return await self.runner.run(context)
         except Exception as error:
-            self.server.log.error("stage failed", stage=context.stage, ip=self.peer_ip, error=repr(error))
+            self.server.log.error("stage-failed", stage=context.stage, ip=self.peer_ip, error=repr(error))
             return FAILED
 
     def decide(self, stage: str, verdict: Verdict, default: Reply) -> Reply:
@@ -191,9 +190,12 @@ class Session(Wire):
         elif self.connection.tls is not None:
             await self.reply(TLS_ACTIVE)
         elif self.read_ahead():
-            await self.reply(PIPELINED)
+            await self.answer("session", ACCEPT, PIPELINED)
         else:
             await self.reply(START_TLS)
+            if self.read_ahead():  # while the go-ahead waited to be taken; after it, it would pass for said under TLS
+                self.over = True
+                self.abort_transport()
             if not self.over and await self.start_tls():
                 self.connection.helo = self.connection.auth = None
                 self.end_transaction()
@@ -221,6 +223,9 @@ class Session(Wire):
 
     async def smtp_AUTH(self, arg: str) -> None:
         refusal = self.refuse_auth(arg)
+        if refusal is TOO_MANY_LOGINS:
+            await self.answer("auth", ACCEPT, refusal)
+            return
         if refusal is not None:
             await self.reply(refusal)
             return
@@ -285,7 +290,7 @@ class Session(Wire):
             await self.reply(refused.reply)
             return
         if not self.server.has_room(size):
-            await self.reply(NO_SPACE)
+            await self.answer("mailfrom", ACCEPT, NO_SPACE, sender=sender.path or "<>")
             return
         verdict = ACCEPT
         if self.runner.has("mailfrom"):
@@ -355,6 +360,9 @@ class Session(Wire):
 
     async def smtp_DATA(self, arg: str) -> None:
         refusal = self.refuse_data(arg)
+        if refusal is PIPELINED:
+            await self.answer("session", ACCEPT, refusal)
+            return
         if refusal is not None:
             await self.reply(refusal)
             return
@@ -416,7 +424,7 @@ class Session(Wire):
             message = Message(intake, self.trace(head))
             outcome = await run_data(self.runner, self.connection, self.transaction, message)
         except Exception as error:
-            self.server.log.error("stage failed", stage="data", ip=self.peer_ip, error=repr(error))
+            self.server.log.error("stage-failed", stage="data", ip=self.peer_ip, error=repr(error))
             return INTERNAL
         return outcome if outcome.mails else self.conclude(outcome, [], self.transaction, intake.size)
 
@@ -437,7 +445,7 @@ class Session(Wire):
             self.server.log_verdict("data", "defer", NO_SPACE, self.connection, transaction)
             return NO_SPACE
         except Exception as error:
-            self.server.log.error("queue failed", transaction=transaction.id, error=repr(error))
+            self.server.log.error("queue-failed", transaction=transaction.id, error=repr(error))
             return INTERNAL
         finally:
             self.server.discard(intake)

@@ -16,6 +16,7 @@ import ssl
 import traceback
 from asyncio import sslproto
 from contextlib import suppress
+from itertools import count
 from typing import TYPE_CHECKING, cast
 
 from aiosmtpd.smtp import SMTP
@@ -33,6 +34,7 @@ MAX_COMMANDS = {"MAIL": 512 + 26 + 17 + 500, "AUTH": 12_288 + 20}  # RFC 1870 6.
 VERBS = frozenset(
     ("HELO", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "VRFY", "EXPN", "HELP", "QUIT")
 )
+TURN = 50  # pipelined commands after which other sessions get their turn
 LINGER = 5.0  # seconds for the last reply to be taken
 HANDSHAKE = 30  # seconds for a TLS handshake
 
@@ -42,6 +44,7 @@ SHUTDOWN = reply(421, "Service is shutting down, try again later", (4, 3, 2), cl
 TOO_MANY_ERRORS = reply(421, "Too many errors, closing connection", (4, 7, 0), close=True)
 TOO_MANY_SESSIONS = reply(421, "Too many connections, try again later", (4, 7, 0), close=True)
 BROKEN = reply(421, "Internal error, closing connection", (4, 3, 0), close=True)
+TOO_MANY_RECIPIENTS = reply(452, "Too many recipients", (4, 5, 3))
 UNKNOWN = reply(500, "Command not recognised", (5, 5, 2))
 TOO_LONG = reply(500, "Line too long", (5, 5, 2))
 
@@ -162,16 +165,24 @@ class Wire(SMTP):
             if self.implicit_tls and not await self.start_tls():
                 return
             await self.greet()
-            while not self.over:
-                await self._next_command()
+            await self._serve()
         except ConnectionError:
             pass  # the peer is gone; there is nobody to tell
         except Exception:
-            self.server.log.error("session failed", ip=self.peer_ip, error=traceback.format_exc())
+            self.server.log.error("session-failed", ip=self.peer_ip, error=traceback.format_exc())
             self.finish(BROKEN)
         finally:
             self.over = True
             self._close()
+
+    async def _serve(self) -> None:
+        """Command after command; many that came at once leave other sessions their turn."""
+        for number in count(1):
+            if self.over:
+                return
+            await self._next_command()
+            if number % TURN == 0:
+                await asyncio.sleep(0)
 
     async def _next_command(self) -> None:
         if self.ending is not None:
@@ -236,8 +247,11 @@ class Wire(SMTP):
     # --- replies
 
     async def reply(self, reply: Reply) -> None:
-        """The one way out for replies: counts errors, and ends the session after a reply that closes."""
-        if reply.code >= 400:
+        """The one way out for replies: counts errors, and ends the session after a reply that closes.
+
+        One recipient too many is no error: the client sends to the rest in its next transaction (RFC 5321 4.5.3.1.10).
+        """
+        if reply.code >= 400 and reply is not TOO_MANY_RECIPIENTS:
             self.errors += 1
             if self.errors > self.limits.errors and not reply.close:
                 reply = TOO_MANY_ERRORS
@@ -345,7 +359,7 @@ class Wire(SMTP):
             assert self._tls_protocol is not None
             secured = cast("asyncio.Transport | None", self._tls_protocol._app_transport)
         except OSError as error:
-            self.server.log.info("tls failed", ip=self.peer_ip, error=str(error))
+            self.server.log.info("tls-failed", ip=self.peer_ip, error=str(error))
         finally:
             if secured is None:
                 self.over = True

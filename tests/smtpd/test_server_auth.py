@@ -228,7 +228,7 @@ async def test_a_handshake_that_fails_ends_the_session(bench, certificate, impli
         await client.play("S: 220\nC: EHLO c.example\nS: 250\nC: STARTTLS\nS: 220")
     await client.send(b"this is not TLS at all\r\n" * 10)
     await eventually(lambda: server.sessions == 0)
-    await eventually(lambda: any("tls failed" in line for line in bench.lines))
+    await eventually(lambda: any("tls-failed" in line for line in bench.lines))
     assert len(bench.runner.seen("disconnect")) == 1
 
 
