@@ -242,13 +242,10 @@ class Session:
         return [f"stage {name}: {STAGES[name].summary}", *self.drop_functions()]
 
     def drop_functions(self) -> list[str]:
-        """Forget the functions that the stage cannot have: they use what only others have."""
+        """Forget the functions that the stage cannot have: they use what only others have, or each other."""
         lines = []
-        known = self.environment()
-        for name, node in list(self.functions.items()):
-            others = [item for item in self.functions.values() if item is not node]
-            without, whole = (faults(items, node.span.source, known) for items in (others, [*others, node]))
-            if whole > without:
+        while wrong := faulty(self.functions.values(), self.environment()):
+            for name in sorted(wrong):
                 del self.functions[name]
                 lines.append(f"{name}() is dropped: it does not fit this stage")
         return lines
@@ -308,14 +305,21 @@ def declared(script: ast.Script, loader: Loader | None, depth: int = 0) -> Itera
             yield from declared(parse(source, Diagnostics()), loader, depth + 1)
 
 
-def faults(functions: Iterable[ast.Function], source: Source, known: Environment) -> int:
-    """How many errors a script of these functions has."""
-    script = ast.Script(Span(source, 0, 0), tuple(functions))
+def faulty(functions: Collection[ast.Function], known: Environment) -> set[str]:
+    """The names of the functions that have errors; those of all when the errors are in none of them."""
+    source = Source("functions", "")
     try:
-        compile_tree(script, source, known, Diagnostics())
+        compile_tree(ast.Script(Span(source, 0, 0), tuple(functions)), source, known, Diagnostics())
     except CompileError as error:
-        return len(error.errors)
-    return 0
+        found = {name for item in error.errors if (name := function_at(item.span, functions)) is not None}
+        return found or {node.name for node in functions}
+    return set()
+
+
+def function_at(place: Span, functions: Iterable[ast.Function]) -> str | None:
+    """The function that a place is in: the last one declared before it."""
+    before = [node for node in functions if node.span.source is place.source and node.span.start <= place.start]
+    return max(before, key=lambda node: node.span.start).name if before else None
 
 
 def is_incomplete(text: str) -> bool:
