@@ -211,7 +211,7 @@ def changing(name: str, doc: str) -> None:
     @filter_options
     @click.option("--all", "everything", is_flag=True, help="The whole queue.")
     @as_json
-    @click.pass_obj
+    @placed
     def changing_command(
         places: Places, /, ids: tuple[int, ...], everything: bool, as_json: bool, **given: tuple[str, ...]
     ) -> None:

@@ -71,7 +71,7 @@ def test_a_round_trip(config: Path, serve: Serve, hsl: Hsl) -> None:
     assert metric("--state", "hold") == 2
     assert json.loads(queue("release", "--recipientdomain", "two.example", "--json").stdout) == {"changed": 2}
     assert queue("delete", "--id", "3").stdout == "delete: 1 changed\n"
-    assert queue("retry", "--all").returncode == 0
+    assert hsl("queue", "retry", "-c", config, "--all").returncode == 0
     assert metric() == 2
     nobody = queue("delete", "--senderdomain", "nowhere.example")
     assert (nobody.returncode, nobody.stdout) == (0, "delete: 0 changed\n")
