@@ -127,7 +127,7 @@ def report(error: UnexpectedInput, position: int, source: Source, text: str, dia
         report_character(position, source, text, diagnostics)
         return
     for start, misplaced in neighbours(text, position)[1:]:
-        if misplaced in MISPLACED and "NAME" not in (cast(UnexpectedToken, error).accepts or ()):
+        if misplaced in MISPLACED and "LPAR" in (cast(UnexpectedToken, error).accepts or ()):
             advice = "write `else if`" if misplaced == "elseif" else None
             span = Span(source, start, start + len(misplaced))
             diagnostics.error("syntax", f"unexpected `{misplaced}`", span, advice)
