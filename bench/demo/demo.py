@@ -10,21 +10,20 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "support"))  # the launchers that the tests use
 
-from servers import Sink, free_port, needs  # noqa: E402
+from gateway import Gateway, hsl  # noqa: E402
+from servers import Sink, needs  # noqa: E402
 
 GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 CONFIG = """\
@@ -33,7 +32,7 @@ environment: {{ hostname: gateway.example.net }}
 servers:
   - id: outbound
     transport: internet
-    listeners: [{{ address: 127.0.0.1, port: {port} }}]
+    listeners: [{{ address: 127.0.0.1, port: 0 }}]
     relay: {{ networks: [127.0.0.1/32] }}
     phases: {{ rcptto: {{ hook: rcptto.hsl }}, data: {{ hook: data.hsl }} }}
 transportgroups:
@@ -87,9 +86,7 @@ class Demo:
         return "nothing arrived"
 
     def queue(self, *arguments: str) -> str:
-        command = [str(Path(sys.executable).with_name("hsl")), "queue", *arguments]
-        command += ["-c", str(self.folder / "smtpd.yaml")]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+        return hsl("queue", *arguments, "-c", self.folder / "smtpd.yaml").stdout
 
     def wait_failures(self, sender: str, count: int) -> None:
         """Until that many mails of a sender were tried once and wait for their retry."""
@@ -144,37 +141,6 @@ def show(demo: Demo) -> None:
     print(f"\n{len(demo.sink.messages())} mails arrived at the sink, {total} wait in the queue.")
 
 
-@contextmanager
-def gateway(folder: Path, port: int) -> Iterator[None]:
-    """`hsl serve`, from the first banner to its clean end."""
-    log = (folder / "gateway.log").open("wb")
-    command = [str(Path(sys.executable).with_name("hsl")), "serve", "-c", str(folder / "smtpd.yaml"), "--grace", "1"]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 30
-        while not answers(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("the gateway did not start:\n" + (folder / "gateway.log").read_text())
-            time.sleep(0.05)
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        log.close()
-
-
-def answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            return connection.recv(3) == b"220"
-    except OSError:
-        return False
-
-
 def dead_host(port: int, stack: ExitStack) -> str:
     """The address of a host that lets nobody in: a full backlog that is never accepted from."""
     listener = stack.enter_context(socket.socket())
@@ -199,14 +165,13 @@ def main() -> int:
         failing = Sink(folder, "-r", "RCPT")
         failing.port = good.port  # MX delivery has one port for all hosts
         stack.enter_context(failing)
-        port = free_port()
         dead = dead_host(good.port, stack)
-        config = CONFIG.format(port=port, sink_port=good.port, good=good.host, failing=failing.host, dead=dead)
+        config = CONFIG.format(sink_port=good.port, good=good.host, failing=failing.host, dead=dead)
         (folder / "smtpd.yaml").write_text(config)
-        print(f"gateway on 127.0.0.1:{port}, mail hosts on port {good.port}: {good.host} takes mail,")
+        gateway = stack.enter_context(Gateway(folder / "smtpd.yaml", "--grace", "1"))
+        print(f"gateway on 127.0.0.1:{gateway.port}, mail hosts on port {good.port}: {good.host} takes mail,")
         print(f"{failing.host} answers 450 to every RCPT, {dead} lets nobody in")
-        stack.enter_context(gateway(folder, port))
-        demo = Demo(folder, port, good)
+        demo = Demo(folder, gateway.port, good)
         play(demo)
         show(demo)
         return 0 if all(right for *_, right in demo.rows) else 1
