@@ -126,8 +126,10 @@ def report(error: UnexpectedInput, position: int, source: Source, text: str, dia
     if isinstance(error, UnexpectedCharacters) or text.startswith("/*", position):
         report_character(position, source, text, diagnostics)
         return
+    accepts = cast(UnexpectedToken, error).accepts or ()
+    behind_name = "LPAR" in accepts and "NAME" not in accepts
     for start, misplaced in neighbours(text, position)[1:]:
-        if misplaced in MISPLACED and "LPAR" in (cast(UnexpectedToken, error).accepts or ()):
+        if misplaced in MISPLACED and behind_name:
             advice = "write `else if`" if misplaced == "elseif" else None
             span = Span(source, start, start + len(misplaced))
             diagnostics.error("syntax", f"unexpected `{misplaced}`", span, advice)
