@@ -1,7 +1,8 @@
 """The log: one structured line per event on standard error. RFC 3339 UTC with milliseconds, `key=value`, escaped.
 
 Levels: debug (a script's echo), info (verdicts, attempts), warning (degraded but going on), error (a script or a peer's
-failure that an administrator should look at), critical (cannot go on). Never bodies, never credentials.
+failure that an administrator should look at), critical (cannot go on). Never bodies, never credentials. What a peer or
+a script can make long is cut.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
+MAX_VALUE = 8192  # characters of one value that are shown
 PLAIN = re.compile(r"[A-Za-z0-9_.:@/<>+=\[\],*-]+\Z")
 
 
@@ -33,6 +35,8 @@ def format_value(value: object) -> str:
     if isinstance(value, float):
         value = f"{value:.3f}"
     text = str(value)
+    if len(text) > MAX_VALUE:
+        text = f"{text[:MAX_VALUE]} ... {len(text) - MAX_VALUE} more"
     return text if PLAIN.match(text) else json.dumps(text)
 
 

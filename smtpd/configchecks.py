@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hsl.errors import near
-from hsl.smtpd.config import CONTROL_SOCKET, Phases, Queues
+from hsl.smtpd.config import CONTROL_SOCKET, Budgets, Phases, Queues, SpamAssassin, read_seconds
 from hsl.smtpd.yamlfile import Document, KeyPath
 
 MAX_SOCKET_PATH = 107  # sockaddr_un
@@ -42,6 +42,7 @@ def check_references(document: Document, folder: Path) -> None:
         check_address(document, path)
     check_hooks(document, folder)
     check_state(document)
+    check_scanner(document)
     check_control_socket(document, folder)
     check_listeners(document)
 
@@ -198,6 +199,30 @@ def check_state(document: Document) -> None:
     elif url:
         span = document.key_span(("state", "url"))
         document.findings.warning("state", "state.url is not used: state.backend is memory", span)
+
+
+def check_scanner(document: Document) -> None:
+    """A script must outlive its scanner, else its time is over before the scanner's answer can be."""
+    path = ("scanners", "spamassassin")
+    timeout = seconds_at(document, (*path, "timeout"), SpamAssassin().timeout)
+    budget = seconds_at(document, ("scripting", "budgets", "seconds"), Budgets().seconds)
+    if document.get(*path) is None or timeout is None or budget is None or timeout < budget:
+        return
+    given = (*path, "timeout") if document.get(*path, "timeout") is not None else ("scripting", "budgets", "seconds")
+    document.findings.warning(
+        "scanner", f"a script's time ({budget:g} s) is over before the scanner's timeout ({timeout:g} s)",
+        document.value_span(given), "make scripting.budgets.seconds larger than scanners.spamassassin.timeout",
+    )  # fmt: skip
+
+
+def seconds_at(document: Document, path: KeyPath, default: float) -> float | None:
+    """The time at a path in seconds; None for what is no time (that is found elsewhere)."""
+    value = document.get(*path)
+    try:
+        seconds = default if value is None else read_seconds(value)
+    except ValueError:
+        return None
+    return float(seconds) if isinstance(seconds, int | float) else None
 
 
 def check_control_socket(document: Document, folder: Path) -> None:

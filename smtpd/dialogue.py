@@ -248,6 +248,9 @@ class Dialogue:
         """
         await self.command("DATA", b"DATA", timeout=self.timeouts.data, accept=(354,))
         protocol = cast(SMTPProtocol, self.smtp.protocol)
+        if protocol._buffer:  # came in one piece with the go-ahead: it would be read as the answer to the final dot
+            self.abort()
+            raise problem("DATA", "the remote answered before it was asked", "protocol", (4, 5, 0))
         reply = asyncio.ensure_future(protocol.read_response())  # armed now: a refusal may come before the dot
         try:
             response = await self.send_body(protocol, body, reply)

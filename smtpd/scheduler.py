@@ -636,14 +636,11 @@ def attempt_facts(attempt: Attempt, plan: DeliveryPlan | None) -> dict[str, obje
         "duration": attempt.duration,
         "tls": f"{attempt.tls.protocol}/{attempt.tls.cipher}" if attempt.tls else None,
     }
+    decided = attempt.result or attempt.error
+    if decided is not None and decided.enhanced:
+        facts["enhanced"] = ".".join(map(str, decided.enhanced))
     if attempt.result is not None:
-        enhanced = attempt.result.enhanced
-        facts |= {
-            "code": attempt.result.code,
-            "enhanced": ".".join(map(str, enhanced)) if enhanced else None,
-            "state": attempt.result.state,
-            "reply": " ".join(attempt.result.lines),
-        }
+        facts |= {"code": attempt.result.code, "state": attempt.result.state, "reply": " ".join(attempt.result.lines)}
     elif attempt.error is not None:
         facts |= {"code": 0, "error": attempt.error.kind, "reply": attempt.error.message}
     return facts
