@@ -86,7 +86,7 @@ class Demo:
         return "nothing arrived"
 
     def queue(self, *arguments: str) -> str:
-        return hsl("queue", *arguments, "-c", self.folder / "smtpd.yaml").stdout
+        return str(hsl("queue", *arguments, "-c", self.folder / "smtpd.yaml").stdout)
 
     def wait_failures(self, sender: str, count: int) -> None:
         """Until that many mails of a sender were tried once and wait for their retry."""
