@@ -46,7 +46,10 @@ class Model:
     def read(self, name: str, keys: list[Any]) -> Any:
         value = self.variables[name]
         for key in keys:
-            value = value.get(key) if isinstance(value, Items) else None
+            if isinstance(value, str):  # a key that a loop stored
+                value = value[key : key + 1] or None if isinstance(key, int) else None
+            else:
+                value = value.get(key) if isinstance(value, Items) else None
         return copy.deepcopy(value)
 
     def write(self, name: str, keys: list[Any], value: Any) -> None:
