@@ -40,7 +40,9 @@ def place_options(function: F) -> F:
     """Which gateway: `-c` or `--socket`, before or behind the sub-command."""
     path = click.Path(path_type=Path)
     function = click.option("--socket", "path", type=path, help="The control socket, instead of a config.")(function)
-    return click.option("-c", "--config", type=path, help="The gateway's configuration; smtpd.yaml by default.")(function)
+    return click.option("-c", "--config", type=path, help="The gateway's configuration; smtpd.yaml by default.")(
+        function
+    )
 
 
 @click.group("queue", context_settings={"help_option_names": ["-h", "--help"]})
