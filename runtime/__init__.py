@@ -1,1 +1,4 @@
-"""What a script can reach: stages and verdicts, messages, rates, queue, scanners. Knows no serving sockets, no config files."""
+"""What a script can reach: stages and verdicts, messages, rates, queue, scanners.
+
+Knows nothing of sockets that serve, nor of configuration files.
+"""
