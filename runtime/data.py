@@ -18,11 +18,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hsl.errors import ScriptError
-from hsl.runtime.context import DataContext, text
+from hsl.runtime.context import DataContext, string, text
 from hsl.runtime.message import Message, Version
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, Address, Connection, Mail, QueueEntry, Transaction
 from hsl.runtime.protocols import ScanEnvelope, SpamResult
-from hsl.runtime.reply import Reply
+from hsl.runtime.reply import MAX_LINES, MAX_TEXT, Reply
 from hsl.runtime.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -214,5 +214,6 @@ def answer(runner: StageRunner, verdict: Verdict, ids: Sequence[int]) -> Reply:
     queued = "queued as " + ",".join(map(str, ids[:IDS_SHOWN])) + (",..." if len(ids) > IDS_SHOWN else "")
     if verdict.reason is None:
         return runner.reply("data", verdict, f"Ok: {queued}")
-    *lines, last = verdict.reason
-    return runner.reply("data", replace(verdict, reason=(*lines, f"{last} ({queued})")))
+    *lines, last = verdict.reason  # cut before the ids are, whatever the script has to say
+    last = text(string(last)[: MAX_TEXT - len(queued) - 3])
+    return runner.reply("data", replace(verdict, reason=(*lines[: MAX_LINES - 1], f"{last} ({queued})")))

@@ -3,6 +3,8 @@
 import asyncio
 import email
 import re
+import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 
@@ -12,7 +14,7 @@ from smtp_peer import Peer
 from hsl.runtime.dns import TableResolver
 from hsl.runtime.log import Log
 from hsl.runtime.message import BytesBody
-from hsl.runtime.model import Address, Attempt, DeliveryPlan, Mail, QueueEntry
+from hsl.runtime.model import DEFER, Address, Attempt, DeliveryPlan, Mail, QueueEntry, SourceIP
 from hsl.smtpd.client import Deliverer
 from hsl.smtpd.configfile import read_config
 from hsl.smtpd.dialogue import Timeouts
@@ -78,6 +80,14 @@ async def test_one_answer_too_many_is_never_a_delivery(verb: bytes) -> None:
         tried = await attempt(port)
     assert not tried.delivered
     assert TEXT not in heard
+
+
+def test_many_connections_may_share_a_source_address() -> None:
+    """The port is chosen at connect, when the other end is known, not at bind."""
+    deliverer = Deliverer(resolver=TableResolver(), hostname="gw.example", log=Log("debug", [].append))
+    with socket.socket() as sock:
+        deliverer.bind(sock, SourceIP("127.0.0.1"))
+        assert sock.getsockname() == ("127.0.0.1", 0)
 
 
 def test_the_times_of_rfc_5321() -> None:
@@ -194,3 +204,27 @@ async def test_queued_addresses_that_could_leave_their_brackets_are_not_sent(tmp
         assert made.queue.count == len(entries)
     assert peer.sessions == []
     assert all("\n" not in line for line in lines)
+
+
+class Clock:
+    """Wall time that jumps; monotonic time that does not."""
+
+    jump = 0.0
+    monotonic = staticmethod(time.monotonic)
+
+    def time(self) -> float:
+        return time.time() + self.jump
+
+
+@pytest.mark.asyncio
+async def test_a_jump_of_the_wall_clock_is_noticed_without_a_call(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("hsl.smtpd.scheduler.RECHECK", 0.05)
+    waiting = entry()
+    waiting.state, waiting.due = DEFER, time.time() + 3600
+    async with Peer().serve() as peer, gateway(tmp_path, peer.port, []) as made:
+        made.scheduler.clock = clock = Clock()
+        await made.queue.apply(store=[Mail(BytesBody(TEXT), (waiting,))])
+        await asyncio.sleep(0.2)
+        assert peer.sessions == []
+        clock.jump = 3700.0
+        await until(lambda: peer.messages)

@@ -116,6 +116,13 @@ async def test_the_script_s_own_variable_and_address_survive_starttls(bench, cer
     assert (last.context, last.senderip, last.connection.tls is None) == (42.0, "192.0.2.9", False)
 
 
+async def test_an_initial_response_of_one_equals_sign_is_an_empty_one(bench):
+    bench.runner.stages["auth"] = REJECT
+    await bench.start(auth={"without_tls": True})
+    await (await bench.greeted()).play("C: AUTH LOGIN =\nS: 334 UGFzc3dvcmQ6\nC: cGFzcw==\nS: 535")
+    assert (bench.runner.contexts[0].username, bench.runner.contexts[0].password) == (b"", b"pass")
+
+
 # --- too many of everything
 
 
@@ -199,6 +206,27 @@ async def test_a_client_that_leaves_leaves_nothing(bench, certificate, state, en
     assert len(bench.queue.stored) <= (state == "dot")
     assert not [line for line in bench.lines if " error " in line]
     await bench.greeted()
+
+
+async def test_a_stop_never_leaves_before_a_commit_ends(bench):
+    async def at_once(seconds: float) -> None:
+        pass
+
+    server = await bench.start(**OPEN)
+    server._settle = at_once
+    bench.queue.gate = asyncio.Event()
+    client = await bench.greeted()
+    await client.play(BEGIN + "\nC: .")
+    await asyncio.wait_for(bench.queue.committing.wait(), 10)
+    stopping = asyncio.ensure_future(server.stop(grace=0.01))
+    await client.play("S:")
+    await eventually(lambda: server.sessions == 0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not stopping.done()
+    bench.queue.gate.set()
+    await asyncio.wait_for(stopping, 10)
+    assert len(bench.queue.stored) == 1
 
 
 # --- the log
