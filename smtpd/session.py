@@ -6,6 +6,7 @@ A stage's script decides where there is one; what happens without its word is wr
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hsl.runtime.context import (
@@ -259,6 +260,8 @@ class Session(Wire):
             answer = auth.BAD_CREDENTIALS
         else:
             answer = self.decide("auth", verdict, reply(235, AUTHENTICATED, (2, 7, 0)))
+        if verdict.reason is not None:  # a script may repeat what it was asked about
+            answer = replace(answer, lines=tuple(as_text(context.mask(as_bytes(line))) for line in answer.lines))
         if verdict.explicit and verdict.action == "accept" and answer.code < 400:
             username = as_bytes(verdict.options.get("username", username))
             self.connection.auth = Auth(mechanism, username)

@@ -1,4 +1,4 @@
-"""The one door for reply text: what a script or a peer wrote ends no line, starts no other reply, and does not overflow."""
+"""The one door for reply text: what a script or a peer wrote ends no line, starts no reply, and does not overflow."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ import re
 import socket
 import ssl
 import struct
+from base64 import b64encode
 
 import pytest
 import pytest_asyncio
@@ -114,6 +115,17 @@ async def test_the_script_s_own_variable_and_address_survive_starttls(bench, cer
     await client.play("C: EHLO again.example\nS: 250")
     last = bench.runner.seen("helo")[-1]
     assert (last.context, last.senderip, last.connection.tls is None) == (42.0, "192.0.2.9", False)
+
+
+@pytest.mark.parametrize("action", ["accept", "reject", "defer"])
+async def test_a_script_that_repeats_the_password_tells_nobody(bench, action):
+    bench.runner.stages["auth"] = Verdict(action, reason=("no", "it was hunter2, hunter2"))
+    await bench.start(auth={"without_tls": True})
+    client = await bench.greeted()
+    answer = await client.ask("AUTH PLAIN " + b64encode(b"\0user\0hunter2").decode())
+    assert answer.endswith("it was ********, ********")
+    assert len(bench.verdicts("auth")) == 1
+    assert "hunter2" not in "".join(bench.lines)
 
 
 async def test_an_initial_response_of_one_equals_sign_is_an_empty_one(bench):

@@ -76,9 +76,10 @@ async def test_a_session_has_its_time_and_no_more(bench):
     server = await bench.start(limits={"session": 0.6})
     client = await bench.greeted()
     answer = ""
-    while not answer.startswith("421"):
-        answer = await client.ask("NOOP")
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(10):
+        while not answer.startswith("421"):
+            answer = await client.ask("NOOP")
+            await asyncio.sleep(0.02)
     assert answer.startswith("421 4.4.2")
     await eventually(lambda: server.sessions == 0)
 
