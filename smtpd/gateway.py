@@ -33,6 +33,7 @@ from hsl.smtpd.client import Deliverer
 from hsl.smtpd.config import Config, Server
 from hsl.smtpd.configfile import load_config
 from hsl.smtpd.control import ControlServer, control_path
+from hsl.smtpd.limits import plain_ip
 from hsl.smtpd.scheduler import Scheduler
 from hsl.smtpd.server import SMTPServer
 from hsl.smtpd.transports import TransportTable
@@ -257,10 +258,11 @@ class Gateway:
         return StageRunner(hooks, services, Budget(config.scripting.budgets.steps, config.scripting.budgets.seconds))
 
     def is_listener(self, ip: str, port: int) -> bool:
-        """Whether mail for this address would come back to us (RFC 5321 5.1)."""
-        address = ipaddress.ip_address(ip)
+        """Whether mail for this address would come back to us (RFC 5321 5.1). 0.0.0.0 and :: mean this machine."""
+        address = ipaddress.ip_address(plain_ip(ip))
         for bound, bound_port in (item for items in self.addresses.values() for item in items):
-            if port == bound_port and (ipaddress.ip_address(bound) == address or (bound in WILDCARDS and is_ours(ip))):
+            same = ipaddress.ip_address(bound) == address or address.is_unspecified
+            if port == bound_port and (same or (bound in WILDCARDS and is_ours(str(address)))):
                 return True
         return False
 

@@ -172,3 +172,22 @@ async def test_a_client_lost_within_the_commit_gets_its_message_delivered_once(t
         assert made.servers["out"]._bytes.used == 0
         assert list((tmp_path / "spool" / "bodies").iterdir()) == []
     assert len(peer.messages) == 1
+
+
+OURSELVES = [
+    ("127.0.0.1", True),
+    ("0.0.0.0", True),
+    ("::", True),
+    ("::ffff:127.0.0.1", True),
+    ("::ffff:0.0.0.0", True),
+    ("192.0.2.1", False),
+    ("::1", False),
+]
+
+
+@pytest.mark.parametrize(("ip", "wanted"), OURSELVES)
+async def test_a_mail_host_that_is_this_listener_by_another_name(tmp_path, ip, wanted):
+    async with gateway(tmp_path, [], {}) as made:
+        port = made.addresses["out"][0][1]
+        assert made.is_listener(ip, port) is wanted
+        assert not made.is_listener(ip, port + 1)
