@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
@@ -28,7 +29,8 @@ class Source:
 
     @classmethod
     def from_bytes(cls, name: str, data: bytes) -> Source:
-        return cls(name, data.decode("utf-8", "surrogateescape"))
+        """The source of a file. A byte order mark, which some editors write, is no part of it."""
+        return cls(name, data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"))
 
     def line_column(self, offset: int) -> tuple[int, int]:
         """The 1-based line and column (in characters) of an offset into the text."""

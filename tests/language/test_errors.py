@@ -297,3 +297,8 @@ def test_what_is_not_in_this_version_is_said(text: str, word: str) -> None:
     (message,) = mistakes(text)
     assert message.split(": ", 1)[1].startswith(f"`{word}`: ")
     assert message.endswith("are not supported by this version")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file() -> None:
+    assert rendered(b"\xef\xbb\xbfecho 1 2;").startswith("test.hsl:1:8: error: unexpected `2`")
+    assert output_of(b"\xef\xbb\xbfecho 1;") == ["1"]

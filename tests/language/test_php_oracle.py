@@ -1,7 +1,7 @@
 """PHP 8 as an oracle for what the two languages share: each snippet is run by both and must print the same.
 
 The translation is small: our `echo x;` ends with a newline, so PHP gets a newline after it; `and`, `or`, `not` become
-`&&`, `||`, `!`; where the languages differ (truth of "0", when a variable is read beside its assignment) there is no snippet.
+`&&`, `||`, `!`. Where the languages differ (truth of "0", a variable read beside its assignment) there is no snippet.
 """
 
 from __future__ import annotations

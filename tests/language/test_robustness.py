@@ -27,7 +27,7 @@ SCRIPTS = sorted((ROOT / "scripts").rglob("*.hsl")) + sorted((ROOT / "tests" / "
 ENVIRONMENT = Environment(core_registry())
 SMALL = Budget(steps=300, seconds=2.0, call_depth=20, output=10_000)
 QUICKLY = settings(
-    max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 
 
