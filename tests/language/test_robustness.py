@@ -147,8 +147,8 @@ def test_truncated_scripts(path: Path) -> None:
         load_and_run(text[:end])
 
 
-MANY = 12_000  # each level takes more than two frames: beyond Python's recursion limit
-MORE = 100_000
+MANY = 8_000  # each level takes more than two frames: beyond Python's recursion limit
+MORE = 50_000
 DEEP = {
     "parentheses": "echo " + "(" * MANY + "1" + ")" * MANY + ";",
     "open parentheses": "echo " + "(" * MANY,
@@ -237,7 +237,7 @@ OPERATORS = [
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_operators_take_anything(operator: str) -> None:
     for left in VALUES:
-        for right in VALUES:
+        for right in VALUES[::2]:
             load_and_run(f"$r = {right}; echo {left} {operator} $r;".encode())
         load_and_run(f"echo {left} {operator} {left};".encode())
 
