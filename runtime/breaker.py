@@ -48,13 +48,13 @@ class Breaker:
         self.probe_at = now + self.interval
         if self.since is None:
             self.since = now
-            self.log.warning(f"{self.name}.down", address=self.address, error=reason)
+            self.log.warning(f"{self.name}-down", address=self.address, error=reason)
         return self.error()
 
     def succeeded(self) -> None:
         if self.since is not None:
             outage = self.clock.monotonic() - self.since
-            self.log.info(f"{self.name}.up", address=self.address, outage=outage, failed_calls=self.lost)
+            self.log.info(f"{self.name}-up", address=self.address, outage=outage, failed_calls=self.lost)
             self.since = None
             self.lost = 0
 

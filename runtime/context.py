@@ -367,14 +367,20 @@ class MailFromContext(SessionContext):
 
 
 class RcptToContext(SessionContext):
-    """On RCPT TO: `asked` is the recipient asked for; transaction.recipients are those accepted before."""
+    """On RCPT TO: `asked` is the recipient asked for; transaction.recipients are those accepted before.
+
+    `relay` is what the server's relay rule says: whether the recipient is accepted without an explicit Accept().
+    """
 
     stage = "rcptto"
     values: ClassVar[Getters] = RECIPIENT
 
-    def __init__(self, connection: Connection, transaction: Transaction, recipient: Recipient) -> None:
+    def __init__(
+        self, connection: Connection, transaction: Transaction, recipient: Recipient, relay: bool = True
+    ) -> None:
         super().__init__(connection, transaction)
         self.asked = recipient
+        self.relay = relay
 
     @property
     def recipient(self) -> Address:
@@ -385,7 +391,9 @@ class RcptToContext(SessionContext):
         return self.asked.transportid
 
     def arguments(self) -> Array:
-        return recipient_array(self.asked)
+        arguments = recipient_array(self.asked)
+        arguments.set(b"relay", self.relay)
+        return arguments
 
 
 class DataContext(SessionContext):

@@ -63,6 +63,9 @@ class Log:
     def error(self, name: str, **fields: object) -> None:
         self.event("error", name, **fields)
 
+    def critical(self, name: str, **fields: object) -> None:
+        self.event("critical", name, **fields)
+
 
 def write_stderr(line: str) -> None:
     sys.stderr.write(line + "\n")

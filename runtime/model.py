@@ -172,7 +172,7 @@ class AttemptError:
 
     temporary: bool
     message: str
-    kind: str = "connect"  # dns, bind, connect, timeout, tls, disconnect, protocol
+    kind: str = "connect"  # plan, dns, bind, connect, timeout, tls, disconnect, protocol
     enhanced: tuple[int, int, int] | None = None
 
 

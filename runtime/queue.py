@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import MappingProxyType
@@ -153,6 +154,7 @@ class SQLiteQueue(QueueView):
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
+        self._dead: BaseException | None = None  # what ended the writer
         self._pending: dict[Job, asyncio.Future[list[int]]] = {}
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._files = ThreadPoolExecutor(FILE_WRITERS, thread_name_prefix="queue-body")
@@ -176,6 +178,8 @@ class SQLiteQueue(QueueView):
         """
         if self._closing is not None:
             raise QueueClosed("the queue is closed")
+        if self._dead is not None:
+            raise QueueError("the queue's writer has ended")
         job = Job([new_mail(mail) for mail in store], [own_entry(entry) for entry in update], list(delete))
         if not (job.mails or job.updates or job.deletes):
             return []
@@ -205,6 +209,13 @@ class SQLiteQueue(QueueView):
         A job that comes soon after a commit waits GATHER for others to share the next one: under load that is fewer
         syncs and fewer hand-overs of the GIL, and a job that comes alone does not wait.
         """
+        try:
+            self._write_groups()
+        except BaseException as error:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                self._loop.call_soon_threadsafe(self._die, error)
+
+    def _write_groups(self) -> None:
         last = -math.inf
         while (job := self._jobs.get()) is not None:
             if time.monotonic() - last < BUSY:
@@ -216,6 +227,15 @@ class SQLiteQueue(QueueView):
                 outcomes = [(job, error) for job in group]
             self._report(outcomes)
             last = time.monotonic()
+
+    def _die(self, error: BaseException) -> None:
+        """The writer ended on an error of our own: nothing can be stored any more, and nobody may wait for it."""
+        self._dead = error
+        self._spool.log.critical("queue-writer-died", error=repr(error))
+        for future in self._pending.values():
+            if not future.done():
+                future.set_exception(QueueError("the queue's writer has ended"))
+        self._pending.clear()
 
     def _gathered(self) -> list[Job]:
         jobs: list[Job] = []
@@ -235,7 +255,7 @@ class SQLiteQueue(QueueView):
         try:
             self._loop.call_soon_threadsafe(self._adopt, outcomes)
         except RuntimeError:  # the loop was closed without closing the queue: nobody waits for the answer
-            self._spool.log.warning("queue_abandoned", jobs=len(outcomes))
+            self._spool.log.warning("queue-abandoned", jobs=len(outcomes))
 
     def _adopt(self, outcomes: list[tuple[Job, Exception | None]]) -> None:
         for job, error in outcomes:
@@ -252,7 +272,7 @@ class SQLiteQueue(QueueView):
     def _log_abandoned(self, future: asyncio.Future[list[int]]) -> None:
         """The caller was cancelled: a failure has nobody else to be told to."""
         if not future.cancelled() and (error := future.exception()) is not None:
-            self._spool.log.error("queue_change_failed", error=error)
+            self._spool.log.error("queue-change-failed", error=error)
 
     def _adopt_job(self, job: Job) -> None:
         for entry in job.entries:

@@ -110,7 +110,7 @@ class Client:
         """Raises StateError unless the server keeps what it is given: evicted rates would fail open."""
         policy = await self.policy()
         if policy is None:
-            self.log.warning("redis.policy_unknown", address=self.address, wanted="noeviction")
+            self.log.warning("redis-policy-unknown", address=self.address, wanted="noeviction")
         elif policy != "noeviction":
             raise StateError(
                 f"Redis at {self.address} has maxmemory-policy {policy}: it would forget rates when its memory is"

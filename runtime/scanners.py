@@ -124,7 +124,7 @@ class SpamdScanner:
     async def scan(self, message: Body, envelope: ScanEnvelope) -> SpamResult:
         """Raises BackendUnavailable."""
         if message.size > self.max_size:
-            self.log.warning("spamd.too_big", transaction=envelope.transaction, size=message.size, limit=self.max_size)
+            self.log.warning("spamd-too-big", transaction=envelope.transaction, size=message.size, limit=self.max_size)
             return SpamResult(0.0, {"NOT_SCANNED_TOO_BIG": 0.0})
         try:
             async with asyncio.timeout(self.timeout), self.turns:

@@ -396,7 +396,7 @@ class Spool:
         """Entries whose body file is gone (a damaged disk, a meddler) wait for an administrator."""
         for body, name in self._files.items():
             if not (self._bodies / name).is_file():
-                self.log.error("queue_body_missing", body=body, file=name)
+                self.log.error("queue-body-missing", body=body, file=name)
                 self._connection.execute(
                     "UPDATE entry SET state = ?, error = ? WHERE body = ?", (HOLD, "its body file is missing", body)
                 )
@@ -407,7 +407,7 @@ class Spool:
         for path in orphans:
             path.unlink()
         if orphans:
-            self.log.info("queue_orphans_removed", count=len(orphans))
+            self.log.info("queue-orphans-removed", count=len(orphans))
 
     def entries(self) -> Iterator[QueueEntry]:
         return read_entries(self._connection)
@@ -519,7 +519,7 @@ class Spool:
         try:
             (self._bodies / name).unlink(missing_ok=True)
         except OSError as error:  # an orphan now: the next start removes it
-            self.log.warning("queue_unlink_failed", file=name, error=error.strerror)
+            self.log.warning("queue-unlink-failed", file=name, error=error.strerror)
 
     def _checkpoint(self) -> None:
         with suppress(sqlite3.Error):

@@ -321,7 +321,14 @@ TABLE: tuple[Stage, ...] = (
     Stage(
         "rcptto",
         "On RCPT TO, for each recipient; an explicit Accept() relays",
-        variables(ENVELOPE, RECIPIENT_NAMES, arguments(*RECIPIENT_KEYS)),
+        variables(
+            ENVELOPE,
+            RECIPIENT_NAMES,
+            arguments(
+                *RECIPIENT_KEYS,
+                Variable("relay", "boolean", "Whether the recipient is accepted without an explicit Accept()"),
+            ),
+        ),
         implicit("accept"),
         failure("defer"),
         {

@@ -74,25 +74,29 @@ class Target:
     port: int
 
 
+class Unsendable(ValueError):
+    """A plan that no attempt can carry out, now or later."""
+
+
 def wire_path(address: Address) -> bytes:
-    """The address between angle brackets, byte for byte. Raises ValueError for bytes that could leave them."""
+    """The address between angle brackets, byte for byte. Raises Unsendable for bytes that could leave them."""
     if not PATH.match(address.localpart) or not DOMAIN.match(address.domain):
-        raise ValueError("an envelope address holds characters that cannot be sent")
+        raise Unsendable("an envelope address holds characters that cannot be sent")
     return address.path
 
 
 def make_order(plan: DeliveryPlan, entry: QueueEntry, body: Body, hostname: str) -> Order:
-    """Check a plan. Raises ValueError for addresses, HELO names, TLS modes and protocols that cannot be used."""
+    """Check a plan. Raises Unsendable for addresses, HELO names, TLS modes and protocols that cannot be used."""
     if plan.protocol != "smtp":
-        raise ValueError(f"delivery protocol {plan.protocol!r} is not supported in this version: only smtp is")
+        raise Unsendable(f"delivery protocol {plan.protocol!r} is not supported in this version: only smtp is")
     if plan.tls not in TLS_MODES:
-        raise ValueError(f"TLS mode {plan.tls!r} is not supported: use one of {', '.join(TLS_MODES)}")
+        raise Unsendable(f"TLS mode {plan.tls!r} is not supported: use one of {', '.join(TLS_MODES)}")
     helo = plan.helo or (plan.source.helo if plan.source else None) or hostname
     if not HELO_NAME.match(helo):
-        raise ValueError("the HELO name holds characters that cannot be sent")
+        raise Unsendable("the HELO name holds characters that cannot be sent")
     recipient = wire_path(plan.recipient)
     if not recipient:
-        raise ValueError("the recipient is empty")
+        raise Unsendable("the recipient is empty")
     family = family_of(plan.source.address) if plan.source else None
     return Order(plan, entry, body, wire_path(plan.sender), recipient, helo, family)
 
@@ -124,11 +128,14 @@ class Deliverer:
         self.contexts = contexts or ClientContexts()
 
     async def attempt(self, plan: DeliveryPlan, entry: QueueEntry, body: Body) -> Attempt:
-        """Try to deliver; every outcome of the network is in the Attempt, which is not logged here.
+        """Try to deliver; every outcome is in the Attempt, which is not logged here.
 
-        Raises ValueError, before anything is opened, for a plan that cannot be sent (see make_order).
+        A plan that cannot be sent (see make_order) is a permanent error, and nothing is opened for it.
         """
-        order = make_order(plan, entry, body, self.hostname)
+        try:
+            order = make_order(plan, entry, body, self.hostname)
+        except Unsendable as error:
+            return Attempt(error=AttemptError(temporary=False, message=str(error), kind="plan", enhanced=(5, 6, 0)))
         started = time.monotonic()
         attempt = await self.walk(order)
         attempt.helo = order.helo

@@ -289,7 +289,7 @@ class ControlServer:
         except ControlError as error:
             return {"error": str(error)}
         except Exception as error:
-            self.log.error("control_failed", error=repr(error))
+            self.log.error("control-failed", error=repr(error))
             return {"error": "internal error, see the gateway's log"}
 
 

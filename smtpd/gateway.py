@@ -163,16 +163,16 @@ class Gateway:
         try:
             redis = await RedisState.connect(*arguments)
         except StateUnreachable as error:
-            self.log.warning("state_unreachable", error=str(error), until="scripts that need it fail temporarily")
+            self.log.warning("state-unreachable", error=str(error), until="scripts that need it fail temporarily")
             redis = await RedisState.connect(*arguments, lazy=True)
         stack.push_async_callback(redis.close)
         return redis.rates, redis.slots
 
     def _scanners(self) -> tuple[SpamScanner, OutbreakScanner]:
-        self.log.warning("embedded_scanner", function="ScanRPD", knows="test strings only")
+        self.log.warning("embedded-scanner", function="ScanRPD", knows="test strings only")
         found = self.config.scanners.spamassassin
         if found is None:
-            self.log.warning("embedded_scanner", function="ScanSA", knows="the GTUBE test string only")
+            self.log.warning("embedded-scanner", function="ScanSA", knows="the GTUBE test string only")
             return EmbeddedSpamScanner(), EmbeddedOutbreakScanner()
         spamd = SpamdScanner(found.host, found.port, found.timeout, found.max_size, self.log, self.clock)
         return spamd, EmbeddedOutbreakScanner()
@@ -185,7 +185,7 @@ class Gateway:
         except ValueError as error:
             if not (given.hosts or given.mx):
                 raise
-            self.log.warning("no_dns", error=str(error), resolver="only resolver.hosts and resolver.mx are known")
+            self.log.warning("no-dns", error=str(error), resolver="only resolver.hosts and resolver.mx are known")
             return TableResolver(given.hosts, given.mx)
 
     async def _listen(self, stack: AsyncExitStack, hooks: Hooks) -> None:
@@ -281,12 +281,12 @@ class Gateway:
                 hooks = await asyncio.to_thread(compile_hooks, loaded.config)
             except CompileError as error:
                 for item in error.errors:
-                    self.log.error("reload_failed", at=item.span, error=item.message, hint=item.hint)
+                    self.log.error("reload-failed", at=item.span, error=item.message, hint=item.hint)
                 return False
             for item in (*loaded.warnings, *hooks.warnings):
                 self.log.warning("reload", at=item.span, warning=item.message, hint=item.hint)
             for name in restart_needed(self.config, loaded.config):
-                self.log.warning("restart_needed", setting=name)
+                self.log.warning("restart-needed", setting=name)
             self._take_over(merge(self.config, loaded.config), hooks)
             self.log.info("reloaded", servers=len(self.servers))
             return True
@@ -309,7 +309,7 @@ class Gateway:
         try:
             server.tls_context = make_context(str(server.config.tls.certificate), str(server.config.tls.privatekey))
         except (OSError, ValueError) as error:
-            self.log.error("certificate_kept", server=server.config.id, error=describe(error))
+            self.log.error("certificate-kept", server=server.config.id, error=describe(error))
 
 
 def merge(running: Config, new: Config) -> Config:

@@ -228,7 +228,7 @@ class Scheduler:
         await finish({*self._tasks, *self._commits}, LAST_MOMENT)
         left = sorted(self._running)
         if left or self._commits:
-            self.log.error("delivery_unfinished", entries=",".join(map(str, left)), commits=len(self._commits))
+            self.log.error("delivery-unfinished", entries=",".join(map(str, left)), commits=len(self._commits))
 
     async def _watch(self) -> None:
         while True:
@@ -244,7 +244,7 @@ class Scheduler:
                 await self._claim()
                 self._start_ready({})
             except Exception:
-                self.log.error("scheduler_failed", traceback=traceback.format_exc())
+                self.log.error("scheduler-failed", traceback=traceback.format_exc())
                 await asyncio.sleep(self.commit_retry)
             await self._pause()
 
@@ -322,7 +322,7 @@ class Scheduler:
             if not work.committed:  # also one that never ran
                 self.queue.release(work.entry.id)
         elif (error := task.exception()) is not None:
-            self.log.error("delivery_task_failed", queue=work.entry.id, reason=repr(error))
+            self.log.error("delivery-task-failed", queue=work.entry.id, reason=repr(error))
         self.wake()
 
     async def _pause(self) -> None:
@@ -343,7 +343,7 @@ class Scheduler:
             await self._interrupted(work)
             raise
         except Exception:
-            self.log.error("delivery_failed", queue=work.entry.id, traceback=traceback.format_exc())
+            self.log.error("delivery-failed", queue=work.entry.id, traceback=traceback.format_exc())
             await self._rescue(work)
         finally:
             await self._release_slots(work)
@@ -355,7 +355,7 @@ class Scheduler:
         try:
             plan = self.transports.plan(work.entry)
         except RouteError as error:
-            self.log.error("no_route", queue=work.entry.id, transport=work.entry.transportid, reason=str(error))
+            self.log.error("no-route", queue=work.entry.id, transport=work.entry.transportid, reason=str(error))
             work.attempt = Attempt(error=AttemptError(True, str(error), "config"))
         else:
             verdict = await self._predelivery(work, plan)
@@ -425,7 +425,7 @@ class Scheduler:
             work.entry.metadata = context.entry.metadata
             return default if delivered or verdict.action == "default" else outcome_of(verdict)
         except Exception:
-            self.log.error("postdelivery_failed", queue=work.entry.id, traceback=traceback.format_exc())
+            self.log.error("postdelivery-failed", queue=work.entry.id, traceback=traceback.format_exc())
             return default
 
     async def _interrupted(self, work: Work) -> None:
@@ -451,7 +451,7 @@ class Scheduler:
             await self._commit(changes, work)
         except Exception:
             # It stays claimed: on disk, and out of the way until a restart.
-            self.log.error("entry_stuck", queue=work.entry.id, traceback=traceback.format_exc())
+            self.log.error("entry-stuck", queue=work.entry.id, traceback=traceback.format_exc())
 
     async def _release_slots(self, work: Work) -> None:
         if not work.slots:
@@ -460,7 +460,7 @@ class Scheduler:
         try:
             await self.slots.release(work.holder)
         except Exception as error:  # the lease ends by itself
-            self.log.warning("slots_not_released", queue=work.entry.id, holder=work.holder, reason=str(error))
+            self.log.warning("slots-not-released", queue=work.entry.id, holder=work.holder, reason=str(error))
 
     # Decisions
 
@@ -535,7 +535,7 @@ class Scheduler:
         try:
             data = build(self.queue.body(work.entry))
         except (OSError, LookupError) as error:
-            self.log.error("body_unreadable", queue=work.entry.id, reason=str(error))
+            self.log.error("body-unreadable", queue=work.entry.id, reason=str(error))
             data = build(None)
         transportid = work.route.dsn.transport or work.entry.transportid
         return dsn.notification(work.entry, data, transportid, self.clock.time())
@@ -577,7 +577,7 @@ class Scheduler:
     def _committed(self, task: asyncio.Task[None]) -> None:
         self._commits.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.log.error("commit_failed", reason=repr(error))
+            self.log.error("commit-failed", reason=repr(error))
 
     async def _apply(self, changes: Changes) -> None:
         """Apply until the disk takes it."""
@@ -593,7 +593,7 @@ class Scheduler:
                         self._hold(changes)
                 if self._ending:
                     lost = [*changes.delete, *(entry.id for entry in changes.update)]
-                    self.log.error("result_lost", entries=",".join(map(str, lost)))
+                    self.log.error("result-lost", entries=",".join(map(str, lost)))
                     return
                 await asyncio.sleep(self.commit_retry)
         finally:
@@ -604,7 +604,7 @@ class Scheduler:
         """Keep a result in memory. One that only frees space stops new attempts; one with a notification keeps its
         place among the attempts, while other deliveries may make room for it."""
         if self._held == 0:
-            self.log.error("queue_full", reason="results of attempts are held in memory")
+            self.log.error("queue-full", reason="results of attempts are held in memory")
         self._held += 1
         if not changes.store:
             self._blocking += 1
@@ -618,7 +618,7 @@ class Scheduler:
             self._flowing.set()
             self.wake()
         if self._held == 0:
-            self.log.info("queue_writable")
+            self.log.info("queue-writable")
 
 
 async def finish(tasks: Mapping[asyncio.Task[None], Work] | set[asyncio.Task[None]], seconds: float) -> None:

@@ -334,12 +334,13 @@ class Session(Wire):
     async def add_recipient(self, named: Address, key: Address) -> None:
         address = named if named.domain else self.server.postmaster()
         recipient = Recipient(address, self.config.transport)
+        may_relay = self.may_relay(named)
         verdict = ACCEPT
         if self.runner.has("rcptto"):
-            verdict = await self.stage(RcptToContext(self.connection, self.transaction, recipient))
+            verdict = await self.stage(RcptToContext(self.connection, self.transaction, recipient, may_relay))
         answer = self.decide("rcptto", verdict, RECIPIENT_OK)
         relayed = verdict.explicit and verdict.action == "accept"
-        if answer.code < 400 and not relayed and not self.may_relay(named):
+        if answer.code < 400 and not relayed and not may_relay:
             answer = NO_RELAY
         if answer.code < 400:
             recipient.address = as_address(verdict.options.get("recipient", address))

@@ -90,7 +90,7 @@ def test_sighup_loads_anew(config: Path, serve: Serve) -> None:
     port = served.port
     (config.parent / "rcptto.hsl").write_text("Defer(\n")
     served.send_signal(signal.SIGHUP)
-    served.wait_for(r" error reload_failed at=rcptto\.hsl:")
+    served.wait_for(r" error reload-failed at=rcptto\.hsl:")
     (config.parent / "rcptto.hsl").write_text('Defer("later");\n')
     served.send_signal(signal.SIGHUP)
     served.wait_for(" reloaded ")

@@ -77,7 +77,7 @@ def test_a_reload_is_for_new_sessions_and_only_if_it_is_right(tmp_path: Path) ->
             gateway.send_signal(signal.SIGHUP)
             gateway.wait_for(wanted)
 
-        reload('Reject("broken";\n', r" error reload_failed at=rcptto\.hsl:1:16 ")
+        reload('Reject("broken";\n', r" error reload-failed at=rcptto\.hsl:1:16 ")
         assert answer(old) == "5.7.1 the first"
         with gateway.client() as client:
             assert answer(client) == "5.7.1 the first"

@@ -91,6 +91,15 @@ def test_messages_per_hour(site: Site) -> None:
     assert site.gateway.send("user@hourly2.example", "carol@good.example")[0] == 250
 
 
+def test_a_stranger_does_not_use_up_a_customers_rate(site: Site) -> None:
+    with site.gateway.client("127.0.0.9") as stranger:
+        for _ in range(LIMITS["maxperhour"] + 1):
+            stranger.mail("user@customer.example")
+            assert stranger.rcpt("carol@good.example")[0] == 550
+            stranger.rset()
+    assert site.gateway.send("user@customer.example", "carol@good.example")[0] == 250
+
+
 def test_failed_deliveries_are_counted(site: Site) -> None:
     for number in (1, 2):
         assert site.gateway.send("grace@unlucky.example", "dan@failing.example")[0] == 250

@@ -61,19 +61,19 @@ def test_an_outage(tmp_path: Path, redis: RedisServer, outage: str) -> None:
         waiting.rset()
         assert submit(waiting, "ann@free.example", "bob@example.org")[0] == 250
         waiting.quit()
-        assert running.count(r" redis\.down ") == 1
+        assert running.count(r" redis-down ") == 1
 
         redis.resume() if outage == "suspended" else redis.start()
         wait_until(lambda: rcpt(running, "joe@two.example")[0] == 250, lambda: "a recovery")
-        running.wait_for(r" redis\.up .*failed_calls=\d+")
-        assert (running.count(r" redis\.down "), running.count(r" redis\.up ")) == (1, 1)
+        running.wait_for(r" redis-up .*failed_calls=\d+")
+        assert (running.count(r" redis-down "), running.count(r" redis-up ")) == (1, 1)
         assert running.count(" script-error ") == 0, "an outage is logged once, not for each script that it stops"
 
 
 def test_a_gateway_starts_during_an_outage(tmp_path: Path, redis: RedisServer) -> None:
     redis.kill()
     with gateway(tmp_path / "a", redis) as running:
-        running.wait_for(r" warning state_unreachable ")
+        running.wait_for(r" warning state-unreachable ")
         assert rcpt(running, "joe@one.example") == (450, GENERIC)
         redis.start()
         wait_until(lambda: rcpt(running, "joe@one.example")[0] == 250, lambda: "a recovery")

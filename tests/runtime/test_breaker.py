@@ -36,6 +36,6 @@ def test_one_probe_at_a_time_and_two_log_lines() -> None:
     breaker.probe_done()
     assert breaker.admit() is False
     assert [line.split(" ", 1)[1] for line in lines] == [
-        'warning redis.down address=127.0.0.1:1 error="no answer in time"',
-        "info redis.up address=127.0.0.1:1 outage=2.000 failed_calls=8",
+        'warning redis-down address=127.0.0.1:1 error="no answer in time"',
+        "info redis-up address=127.0.0.1:1 outage=2.000 failed_calls=8",
     ]

@@ -485,7 +485,7 @@ async def test_a_cancelled_call_that_fails_is_logged(tmp_path: Path) -> None:
         gc.collect()
         assert queue.count == 1
     assert problems == []
-    assert "error queue_change_failed" in lines[0]
+    assert "error queue-change-failed" in lines[0]
 
 
 async def test_close_finishes_what_was_begun(tmp_path: Path) -> None:
@@ -681,7 +681,7 @@ async def test_orphans_are_removed_at_start(tmp_path: Path) -> None:
     async with opened(tmp_path, lines) as queue:
         assert len(files(tmp_path)) == 1
         assert read(queue, queue.get(number)) == b"x" * 100_000
-    assert [line.split(" ", 2)[2] for line in lines] == ["queue_orphans_removed count=1"]
+    assert [line.split(" ", 2)[2] for line in lines] == ["queue-orphans-removed count=1"]
 
 
 async def test_entries_without_their_file_are_held(tmp_path: Path) -> None:
@@ -696,7 +696,7 @@ async def test_entries_without_their_file_are_held(tmp_path: Path) -> None:
         assert (held.state, held.error) == (HOLD, "its body file is missing")
         with pytest.raises(BodyGone):
             read(queue, held)
-    assert "error queue_body_missing body=1" in lines[0]
+    assert "error queue-body-missing body=1" in lines[0]
 
 
 async def test_a_reader_of_its_own_may_be_used_by_any_thread(tmp_path: Path) -> None:
@@ -707,3 +707,17 @@ async def test_a_reader_of_its_own_may_be_used_by_any_thread(tmp_path: Path) -> 
         lengths = [len(b"".join(await asyncio.to_thread(list, body.chunks()))) for body in bodies * 5]
         assert lengths == [10, 100_000] * 5
         reader.close()
+
+
+async def test_a_writer_that_ended_holds_nobody_up(tmp_path: Path) -> None:
+    lines: list[str] = []
+    async with opened(tmp_path, lines) as queue:
+
+        def broken() -> list[object]:
+            raise MemoryError("no room for a list")
+
+        queue._gathered = broken  # type: ignore[method-assign,assignment]
+        for _ in range(2):  # the one that was waiting, and the next one
+            with pytest.raises(QueueError, match="writer has ended"):
+                await queue.apply(store=[mail(b"x")])
+    assert sum(" critical queue-writer-died " in line for line in lines) == 1

@@ -221,7 +221,7 @@ async def test_outage(tmp_path: Path, outage: str) -> None:
             assert await state.rates.rate(b"ns", b"e", 0, HOUR) == kept
             assert len(await asyncio.gather(*(state.rates.rate(b"ns", b"x", 9, HOUR) for _ in range(50)))) == 50
     events = [line.split(" ")[1:3] for line in lines]
-    assert events == [["warning", "redis.down"], ["info", "redis.up"]]
+    assert events == [["warning", "redis-down"], ["info", "redis-up"]]
 
 
 async def test_500_calls_at_the_moment_of_the_outage(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ async def test_config_is_forbidden(tmp_path: Path) -> None:
             await admin.client.command("ACL", "SETUSER", "a", "-info")
             async with connected(url, "t:", lines) as state:
                 assert await state.rates.rate(b"ns", b"e", 1, HOUR) is False
-            assert [line.split(" ")[1:3] for line in lines] == [["warning", "redis.policy_unknown"]]
+            assert [line.split(" ")[1:3] for line in lines] == [["warning", "redis-policy-unknown"]]
             await admin.client.redis.config_set("maxmemory-policy", "allkeys-lru")
             await admin.client.command("ACL", "SETUSER", "a", "+info")
         with pytest.raises(StateError, match="maxmemory-policy allkeys-lru"):

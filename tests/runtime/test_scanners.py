@@ -153,7 +153,7 @@ async def test_spamd_message_too_big(spamd: Spamd, size: int, scanned: bool) -> 
     assert (result.score > 900) is scanned
     assert (result == SpamResult(0.0, {"NOT_SCANNED_TOO_BIG": 0.0})) is not scanned
     assert [line.split(" ", 1)[1] for line in lines] == (
-        [] if scanned else ["warning spamd.too_big transaction=t-1 size=100001 limit=100000"]
+        [] if scanned else ["warning spamd-too-big transaction=t-1 size=100001 limit=100000"]
     )
 
 
@@ -170,7 +170,7 @@ async def test_spamd_outage(tmp_path: Path) -> None:
         server.start()
         asked.timeout = 20.0
         assert (await asked.scan(Chunks(HEAD), ENVELOPE)).score < 5
-    assert [line.split(" ")[1:3] for line in lines] == [["warning", "spamd.down"], ["info", "spamd.up"]]
+    assert [line.split(" ")[1:3] for line in lines] == [["warning", "spamd-down"], ["info", "spamd-up"]]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -158,10 +159,12 @@ async def test_the_null_sender_and_changed_addresses() -> None:
         {"protocol": "lmtp"},
     ],
 )
-async def test_what_cannot_be_sent_raises_before_anything_is_opened(bad: dict[str, Any]) -> None:
+async def test_what_cannot_be_sent_fails_for_good_and_opens_nothing(bad: dict[str, Any]) -> None:
     async with Peer().serve() as peer, Client() as client:
-        with pytest.raises(ValueError, match=r"cannot be sent|not supported|empty"):
-            await client.send(peer.port, **bad)
+        attempt = await client.send(peer.port, **bad)
+    assert attempt.error is not None
+    assert attempt.permanent
+    assert re.search(r"cannot be sent|not supported|empty", attempt.error.message)
     assert peer.sessions == []
 
 

@@ -231,7 +231,7 @@ async def test_a_failure_inside_is_logged_and_not_told(bench: Bench, monkeypatch
     monkeypatch.setattr(bench.queue, "entries", lambda *args: 1 / 0)
     with pytest.raises(ControlError, match="internal error, see the gateway's log"):
         await bench.ask(command="list")
-    assert any("control_failed" in line and "ZeroDivisionError" in line for line in bench.lines)
+    assert any("control-failed" in line and "ZeroDivisionError" in line for line in bench.lines)
 
 
 async def test_a_stopped_queue_can_be_looked_at(bench: Bench, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ async def test_the_embedded_scanners_say_that_they_answer(tmp_path: Path) -> Non
     lines: list[str] = []
     async with gateway(write(tmp_path), lines):
         pass
-    shown = events(lines, "embedded_scanner")
+    shown = events(lines, "embedded-scanner")
     assert ["function=ScanSA" in line for line in shown] == [False, True]
     assert all(" warning " in line for line in shown)
 
@@ -190,7 +190,7 @@ async def test_redis_that_is_down_is_no_reason_not_to_start(tmp_path: Path) -> N
     ) as made:
         code, _ = await send(made)
         assert 400 <= code < 500
-    assert len(events(lines, "state_unreachable")) == 1
+    assert len(events(lines, "state-unreachable")) == 1
 
 
 async def test_our_own_listener_is_recognised(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ async def test_a_bad_reload_leaves_the_running_set(tmp_path: Path) -> None:
         path.write_text(path.read_text().replace("transport:", "transprt:"))
         assert not await made.reload(path)
         assert (await send(made))[0] == 250
-    failed = events(lines, "reload_failed")
+    failed = events(lines, "reload-failed")
     assert "at=rcptto.hsl:1:8 " in failed[0]
     assert any("at=smtpd.yaml:5:5 " in line and "did you mean 'transport'?" in line for line in failed[1:])
 

@@ -642,7 +642,7 @@ async def test_an_error_of_ours_in_postdelivery_takes_the_default(attempt: Attem
         entry = await world.settle(world.add())
         assert (entry is not None) == left
         assert len(world.deliverer.plans) == 1
-        assert world.logged("postdelivery_failed")
+        assert world.logged("postdelivery-failed")
 
 
 # Configuration that changed
@@ -655,7 +655,7 @@ async def test_an_unknown_id_is_a_logged_temporary_failure(transport: str, sessi
         assert entry is not None
         assert (entry.state, entry.retry, entry.due) == (DEFER, 1, START + 60)
         assert world.deliverer.plans == []
-        assert world.logged("error no_route")
+        assert world.logged("error no-route")
 
 
 # Errors of our own
@@ -668,7 +668,7 @@ async def test_a_crash_in_the_deliverer_puts_the_entry_off() -> None:
         entry = await world.settle(world.add())
         assert entry is not None
         assert (entry.state, entry.retry, entry.due) == (DEFER, 0, START + 300)
-        assert "RuntimeError: boom" in world.logged("delivery_failed")[0]
+        assert "RuntimeError: boom" in world.logged("delivery-failed")[0]
         assert len(world.slots.released) == 1
 
 
@@ -697,7 +697,7 @@ async def test_a_commit_that_fails_once_for_another_reason_is_tried_differently(
     async with World() as world:
         world.queue.broken = [ValueError("odd")]
         assert await world.settle(world.add()) is None
-        assert world.logged("delivery_failed")
+        assert world.logged("delivery-failed")
         assert len(world.deliverer.plans) == 1
 
 
@@ -705,7 +705,7 @@ async def test_an_entry_whose_result_cannot_be_stored_stays_claimed_and_others_g
     async with World() as world:
         world.queue.broken = [ValueError("odd"), ValueError("odd")]
         first = world.add()
-        await until(lambda: world.logged("entry_stuck"))
+        await until(lambda: world.logged("entry-stuck"))
         assert await world.settle(world.add()) is None
         assert first in world.queue.stored
         assert len(world.deliverer.plans) == 2
@@ -716,7 +716,7 @@ async def test_slots_that_cannot_be_released_do_no_harm() -> None:
         world.pre("try")
         world.slots.error = BackendUnavailable("gone")
         assert await world.settle(world.add()) is None
-        assert world.logged("slots_not_released")
+        assert world.logged("slots-not-released")
 
 
 async def test_slots_are_free_when_postdelivery_runs_and_holders_differ() -> None:
@@ -752,7 +752,7 @@ async def test_a_missing_body_does_not_stop_the_bounce() -> None:
         hold_reports(world)
         await until(world.reports)
         assert number not in world.queue.stored
-        assert world.logged("body_unreadable")
+        assert world.logged("body-unreadable")
 
 
 async def test_the_loop_survives_a_queue_that_fails() -> None:
@@ -767,7 +767,7 @@ async def test_the_loop_survives_a_queue_that_fails() -> None:
 
         world.queue.claim = failing  # type: ignore[method-assign]
         assert await world.settle(world.add()) is None
-        assert world.logged("scheduler_failed")
+        assert world.logged("scheduler-failed")
 
 
 # A full disk
@@ -777,7 +777,7 @@ async def test_a_result_is_held_until_the_disk_takes_it_and_nothing_new_starts()
     async with World() as world:
         world.queue.full = lambda store: True
         first = world.add()
-        await until(lambda: world.logged("error queue_full"))
+        await until(lambda: world.logged("error queue-full"))
         second = world.add(b"r@other.example")
         await asyncio.sleep(0.05)
         assert len(world.deliverer.plans) == 1
@@ -785,8 +785,8 @@ async def test_a_result_is_held_until_the_disk_takes_it_and_nothing_new_starts()
         assert await world.settle(first) is None
         assert await world.settle(second) is None
         assert len(world.deliverer.plans) == 2
-        assert len(world.logged("queue_full")) == 1
-        assert len(world.logged("queue_writable")) == 1
+        assert len(world.logged("queue-full")) == 1
+        assert len(world.logged("queue-writable")) == 1
 
 
 async def test_entries_in_predelivery_when_the_disk_fills_up_wait_too() -> None:
@@ -802,7 +802,7 @@ async def test_entries_in_predelivery_when_the_disk_fills_up_wait_too() -> None:
         world.queue.full = lambda store: True
         world.add()
         late = world.add(b"r@late.example")
-        await until(lambda: world.logged("queue_full"))
+        await until(lambda: world.logged("queue-full"))
         gate.set()
         await asyncio.sleep(0.05)
         assert len(world.deliverer.plans) == 1
@@ -816,7 +816,7 @@ async def test_a_report_without_room_waits_while_deliveries_free_the_disk() -> N
         hold_reports(world)
         world.queue.full = lambda store: bool(store)
         bounced = world.add()
-        await until(lambda: world.logged("queue_full"))
+        await until(lambda: world.logged("queue-full"))
         other = world.add(b"r@other.example")
         await until(lambda: other not in world.queue.stored)
         assert bounced in world.queue.stored
@@ -830,8 +830,8 @@ async def test_stop_with_a_full_disk_says_what_it_could_not_store() -> None:
     world.queue.full = lambda store: True
     number = world.add()
     async with world:
-        await until(lambda: world.logged("queue_full"))
-    assert f"entries={number}" in world.logged("result_lost")[0]
+        await until(lambda: world.logged("queue-full"))
+    assert f"entries={number}" in world.logged("result-lost")[0]
 
 
 # Fairness
