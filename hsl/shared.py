@@ -170,6 +170,8 @@ class SharedStore:
 
     def release_all(self, run: Run) -> None:
         """Called when a run ends in whatever way."""
+        if not self.barriers:
+            return
         for name, barrier in list(self.barriers.items()):
             if barrier.owner is run:
                 self.hand_on(name, barrier)

@@ -12,6 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 MAX_VALUE = 8192  # characters of one value that are shown
@@ -19,14 +20,19 @@ PLAIN = re.compile(r"[A-Za-z0-9_.:@/<>+=\[\],*-]+\Z")
 
 
 def format_event(level: str, event: str, fields: dict[str, object], now: float | None = None) -> str:
+    """The line of an event; fields that are None or empty are left out."""
     now = time.time() if now is None else now
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
-    shown = " ".join(f"{key}={format_value(value)}" for key, value in fields.items() if not is_absent(value))
-    return f"{stamp} {level} {event} {shown}".rstrip()
+    parts = [f"{stamp(int(now))}.{int(now * 1000) % 1000:03d}Z {level} {event}"]
+    for key, value in fields.items():
+        if value is None or (isinstance(value, str | bytes) and not value):
+            continue
+        parts.append(f"{key}={format_value(value)}")
+    return " ".join(parts)
 
 
-def is_absent(value: object) -> bool:
-    return value is None or (isinstance(value, str | bytes) and not value)
+@lru_cache(2)
+def stamp(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def format_value(value: object) -> str:

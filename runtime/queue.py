@@ -41,6 +41,7 @@ __all__ = ["BodyGone", "QueueClosed", "QueueError", "QueueLocked", "ReadonlyQueu
 GROUP = 256  # jobs of one transaction
 BUSY = 0.010  # seconds after a commit in which another job means load
 GATHER = 0.002  # seconds that such a job waits for others
+RECENT = 8 * 1024 * 1024  # bytes of bodies kept in memory
 FILE_WRITERS = 4  # large bodies written at once
 ROOM_AGE = 1.0  # seconds for which an answer about free disk holds
 NO_FILTERS: Mapping[str, Sequence[bytes]] = MappingProxyType({})
@@ -154,6 +155,8 @@ class SQLiteQueue(QueueView):
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._closing: asyncio.Task[None] | None = None
+        self._recent: dict[int, bytes] = {}  # by body, oldest first
+        self._recent_size = 0
         self._dead: BaseException | None = None  # what ended the writer
         self._pending: dict[Job, asyncio.Future[list[int]]] = {}
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
@@ -274,7 +277,23 @@ class SQLiteQueue(QueueView):
         if not future.cancelled() and (error := future.exception()) is not None:
             self._spool.log.error("queue-change-failed", error=error)
 
+    def body(self, entry: QueueEntry) -> StoredBody:
+        """As above; what was stored just now needs no reading."""
+        return StoredBody(self._reader, entry.body, entry.size, self._recent.get(entry.body))
+
+    def _keep_recent(self, mail: NewMail) -> None:
+        """Small bodies stay in memory for their first delivery, up to RECENT bytes in all."""
+        if mail.data is None:
+            return
+        self._recent[mail.entries[0].body] = mail.data
+        self._recent_size += len(mail.data)
+        while self._recent_size > RECENT:
+            oldest = next(iter(self._recent))
+            self._recent_size -= len(self._recent.pop(oldest))
+
     def _adopt_job(self, job: Job) -> None:
+        for mail in job.mails:
+            self._keep_recent(mail)
         for entry in job.entries:
             self._index.add(entry)
         for entry in job.updates:

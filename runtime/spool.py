@@ -312,10 +312,11 @@ class StoredBody:
     reader: Reader
     id: int
     size: int
+    data: bytes | None = None  # of a body that is still in memory
 
     def chunks(self) -> Iterator[bytes]:
         """Pieces of at most 64 KiB. Raises BodyGone when the message was deleted, OSError and sqlite3.Error."""
-        found = self.reader.find(self.id)
+        found = self.reader.find(self.id) if self.data is None else self.data
         if isinstance(found, bytes):
             if found:
                 yield found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from hsl.runtime.model import Connection, Transaction
 
@@ -43,7 +44,12 @@ def clean(host: str) -> str:
 
 def date(now: float) -> str:
     """RFC 5322 3.3, numeric zone."""
-    return format_datetime(datetime.fromtimestamp(int(now), UTC))
+    return date_of(int(now))
+
+
+@lru_cache(2)
+def date_of(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
 def count_received(head: bytes) -> int:
