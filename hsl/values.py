@@ -88,6 +88,17 @@ class Array:
             array.set(key, value)
         return array
 
+    @classmethod
+    def record(cls, entries: dict[Value, Value]) -> Array:
+        """An array of named entries. The keys are strings that are no integers, so that nothing needs a cast."""
+        array = cls()
+        array.items = None
+        array.map = entries
+        for value in entries.values():
+            if type(value) is Array:
+                array.deepen(value)
+        return array
+
     def __len__(self) -> int:
         return len(self.items) if self.items is not None else len(self.map or ())
 

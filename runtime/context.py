@@ -51,7 +51,7 @@ def strings(values: Iterable[str]) -> Array:
 
 def record(**entries: Value) -> Array:
     """An array with the given keys; those without a value are left out ("not always available")."""
-    return Array.from_pairs((string(key), value) for key, value in entries.items() if value is not None)
+    return Array.record({key.encode(): value for key, value in entries.items() if value is not None})
 
 
 def parameters(params: Mapping[str, str]) -> Array:

@@ -40,7 +40,7 @@ __all__ = ["BodyGone", "QueueClosed", "QueueError", "QueueLocked", "ReadonlyQueu
 
 GROUP = 256  # jobs of one transaction
 BUSY = 0.010  # seconds after a commit in which another job means load
-GATHER = 0.002  # seconds that such a job waits for others
+GATHER = 0.004  # seconds that such a job waits for others
 RECENT = 8 * 1024 * 1024  # bytes of bodies kept in memory
 FILE_WRITERS = 4  # large bodies written at once
 ROOM_AGE = 1.0  # seconds for which an answer about free disk holds

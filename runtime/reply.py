@@ -40,9 +40,7 @@ class Reply:
         return self.render(utf8=True).decode().rstrip("\r\n")
 
 
-def reply(
-    code: int, text: str | Iterable[str], enhanced: Enhanced | None = None, *, close: bool = False
-) -> Reply:
+def reply(code: int, text: str | Iterable[str], enhanced: Enhanced | None = None, *, close: bool = False) -> Reply:
     """A safe reply from any text. Raises ValueError for a code outside 200-599 or an enhanced class that differs."""
     if not 200 <= code <= 599:
         raise ValueError(f"{code} is not an SMTP reply code")

@@ -285,14 +285,14 @@ class OutbreakOptions(Options):
 
 
 @scanners.function("ScanSA")
-async def scan_sa(run: Run, options: SpamOptions | None = None) -> float | Array:
+def scan_sa(run: Run, options: SpamOptions | None = None) -> float | Array:
     """SpamAssassin's score of the message, or its rules. A message is scanned once, until a header is edited."""
     options = options or SpamOptions()
     refuse("ScanSA", options, "extended_result")
     context = host(run, DataContext)
     state, version = context.state, context.state.message.version()
     if state.spam is None or state.spam[0] != version.serial:
-        state.spam = version.serial, await context.services.spam.scan(version, state.envelope())
+        state.spam = version.serial, run.wait(context.services.spam.scan(version, state.envelope()))
     found = state.spam[1]
     if options.rules:
         return Array.from_pairs((string(name), float(score)) for name, score in found.rules.items())
@@ -300,13 +300,13 @@ async def scan_sa(run: Run, options: SpamOptions | None = None) -> float | Array
 
 
 @scanners.function("ScanRPD")
-async def scan_rpd(run: Run, options: OutbreakOptions | None = None) -> float | bytes:
+def scan_rpd(run: Run, options: OutbreakOptions | None = None) -> float | bytes:
     """How the message spreads: 0 unknown, 10 suspect, 40 valid bulk, 50 bulk, 100 spam; or the reference id."""
     options = options or OutbreakOptions()
     refuse("ScanRPD", options, "extended_result", "senderip", "mailfrom", "senderid", "rcptcount")
     context = host(run, DataContext)
     state, version = context.state, context.state.message.version()
     if state.outbreak is None or state.outbreak[0] != version.serial:
-        state.outbreak = version.serial, await context.services.outbreak.classify(version, state.envelope())
+        state.outbreak = version.serial, run.wait(context.services.outbreak.classify(version, state.envelope()))
     score, refid = state.outbreak[1]
     return string(refid) if options.refid else float(score)

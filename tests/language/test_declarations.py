@@ -159,3 +159,20 @@ def test_a_name_declared_twice() -> None:
 
 def test_unknown_functions_name_the_nearest() -> None:
     assert mistakes("array_revers([1]);") == ["1:1: there is no function array_revers()"]
+
+
+class Some(Options):
+    name: bytes = option(b"", "A name.")
+
+
+def test_the_default_options_of_one_call_are_not_those_of_the_next() -> None:
+    chapter = Chapter("Test")
+
+    @chapter.function("take")
+    def take(given: Some | None = None) -> bytes:
+        """Change the options, as a function may."""
+        assert given is not None
+        before, given.name = given.name, b"changed"
+        return before
+
+    assert output_of("echo take(); echo take();", chapters=[chapter]) == ["", ""]
