@@ -40,7 +40,9 @@ __all__ = ["BodyGone", "QueueClosed", "QueueError", "QueueLocked", "ReadonlyQueu
 
 GROUP = 256  # jobs of one transaction
 BUSY = 0.010  # seconds after a commit in which another job means load
-GATHER = 0.004  # seconds that such a job waits for others
+GATHER = 0.004  # the most seconds that such a job waits for others
+GATHER_STEP = 0.0005  # seconds for each job that the last commit had over ALONE
+ALONE = 2  # jobs that one client makes: a mail is stored while the one before it is removed
 RECENT = 8 * 1024 * 1024  # bytes of bodies kept in memory
 FILE_WRITERS = 4  # large bodies written at once
 ROOM_AGE = 1.0  # seconds for which an answer about free disk holds
@@ -209,8 +211,9 @@ class SQLiteQueue(QueueView):
     def _write(self) -> None:
         """The writer's thread: commit what has gathered, until None comes.
 
-        A job that comes soon after a commit waits GATHER for others to share the next one: under load that is fewer
-        syncs and fewer hand-overs of the GIL, and a job that comes alone does not wait.
+        A job that comes soon after a commit of many waits up to GATHER for others to share the next one: under load
+        that is fewer syncs and fewer hand-overs of the GIL. Jobs that come one by one do not wait (4 ms each took a
+        lone client from 1,390 messages/s to 197).
         """
         try:
             self._write_groups()
@@ -220,10 +223,12 @@ class SQLiteQueue(QueueView):
 
     def _write_groups(self) -> None:
         last = -math.inf
+        size = 0
         while (job := self._jobs.get()) is not None:
-            if time.monotonic() - last < BUSY:
-                time.sleep(GATHER)
+            if size > ALONE and time.monotonic() - last < BUSY:
+                time.sleep(min(GATHER, (size - ALONE) * GATHER_STEP))
             group = [job, *self._gathered()]
+            size = len(group)
             try:
                 outcomes = self._spool.commit(group)
             except Exception as error:
