@@ -30,6 +30,16 @@ class Done:
         self.result = result
         self.error = error
 
+    def outcome(self) -> Any:
+        """The result. Raises the error."""
+        error, self.error = self.error, None  # else the error's traceback would hold the error
+        if error is None:
+            return self.result
+        try:
+            raise error
+        finally:
+            del error
+
 
 class ScriptGreenlet(greenlet.greenlet):
     """Runs one script after the other: a new stack for each costs an mmap and an munmap.
@@ -138,12 +148,9 @@ async def run_script(
     script.gr_context = greenlet.getcurrent().gr_context  # the caller's own: what the script sets stays set
     answer: Any = script.switch(function)
     if not isinstance(answer, Done):
-        async with limit():
+        async with limit():  # the script's error is raised inside: a timeout must see its cancellation come back
             answer = await drive(script, answer)
+            stacks.give(script)
+            return answer.outcome()  # type: ignore[no-any-return]
     stacks.give(script)
-    if answer.error is not None:
-        try:
-            raise answer.error
-        finally:
-            answer = None  # else the error's traceback would hold the error
-    return answer.result  # type: ignore[no-any-return]
+    return answer.outcome()  # type: ignore[no-any-return]

@@ -59,7 +59,6 @@ class Run:
         "shared",
         "slice",
         "started",
-        "statics",
         "steps",
         "turn_ends",
         "written",
@@ -87,7 +86,6 @@ class Run:
             for name, slot in program.stage_variables.items():
                 self.globals[slot] = share(variables(name))
         self.calls: list[object] = []  # the declarations now executing, outermost first
-        self.statics: dict[object, Value] = {}
         self.started = time.monotonic()
         self.deadline = self.started + self.budget.seconds
         self.steps = 0
@@ -115,7 +113,12 @@ class Run:
 
         `limit` makes the context (a timeout) of the time from the first wait on.
         """
-        return await bridge.run_script(self.execute, self.shared.stacks, limit)
+        try:
+            return await bridge.run_script(self.execute, self.shared.stacks, limit)
+        except TimeoutError:
+            if self.remaining() > 0:
+                raise
+            raise self.out_of_time(self.program.span) from None
 
     def tick(self) -> None:
         """Called when a slice of steps is used up: checks the budget, and lets others run when it is their turn.
@@ -136,7 +139,10 @@ class Run:
 
     def check_time(self) -> None:
         if time.monotonic() > self.deadline:
-            raise BudgetError(f"the script exceeded its budget of {self.budget.seconds:g} seconds")
+            raise self.out_of_time()
+
+    def out_of_time(self, span: Span | None = None) -> BudgetError:
+        return BudgetError(f"the script exceeded its budget of {self.budget.seconds:g} seconds", span)
 
     def remaining(self) -> float:
         """Seconds of wall time that the script may still use."""

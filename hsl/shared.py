@@ -45,8 +45,6 @@ class Bucket:
     """The cached results of one function in one namespace, least recently used first."""
 
     entries: OrderedDict[CacheKey, CacheEntry] = field(default_factory=OrderedDict)
-    hits: int = 0
-    misses: int = 0
 
 
 @dataclass(slots=True)
@@ -81,13 +79,11 @@ class SharedStore:
         self.stacks = Stacks()
 
     def lookup(self, bucket: Bucket, key: CacheKey) -> CacheEntry | None:
-        """A live entry, now the most recently used; None counts as a miss."""
+        """A live entry, now the most recently used; or None."""
         entry = bucket.entries.get(key)
         if entry is not None and entry.expires > self.clock():
             bucket.entries.move_to_end(key)
-            bucket.hits += 1
             return entry
-        bucket.misses += 1
         return None
 
     def store(self, bucket: Bucket, key: CacheKey, value: Value, ttl: float, size: int, lru: bool) -> None:

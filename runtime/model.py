@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -236,6 +236,3 @@ class NetAddress:
     id: str
     address: str
     hostname: str
-
-
-Params = Mapping[str, str]

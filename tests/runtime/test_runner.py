@@ -170,6 +170,7 @@ async def test_a_builtin_that_never_returns_is_a_script_error(world: Any) -> Non
     world.budget = Budget(seconds=-0.95)  # with the grace: 50 ms
     async with asyncio.timeout(10):
         assert await run(world, 'rate("a", "b", 1, 1);') == STAGES["rcptto"].on_error
+    assert len(world.logged(" error ", "script-error", "exceeded its budget of -0.95 seconds")) == 1
 
 
 async def test_a_stray_cancellation_is_a_script_error(world: Any) -> None:
