@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from functools import cache
 
 from hsl.source import Span
 from hsl.values import Value
@@ -10,7 +12,9 @@ from hsl.values import Value
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    span: Span
+    """Two nodes are equal when they mean the same, wherever they stand."""
+
+    span: Span = field(compare=False)
 
 
 # ---------------------------------------------------------------- expressions
@@ -19,6 +23,13 @@ class Node:
 @dataclass(frozen=True, slots=True)
 class Literal(Node):
     value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Regex(Node):
+    """`#/pattern/modifiers`; the value is the string between `#` and the end."""
+
+    value: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,8 @@ class Item(Node):
 
 @dataclass(frozen=True, slots=True)
 class ArrayLiteral(Node):
+    """An array; on the left of an assignment the pattern of a destructuring, defaults written as assignments."""
+
     items: tuple[Item, ...]
 
 
@@ -88,6 +101,22 @@ class FunctionName(Node):
 
     name: str
     builtin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScopedName(Node):
+    """`owner::name`: a static method, or a function of a module imported as `owner`. `static` is the class around."""
+
+    owner: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScopedVariable(Node):
+    """`owner::$name`."""
+
+    owner: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +216,36 @@ class Parameter(Node):
 
 @dataclass(frozen=True, slots=True)
 class Lambda(Node):
-    parameters: tuple[Parameter, ...]
+    """A function without a name. `captures` are a closure's variables; `parameters` is None where none are listed."""
+
+    parameters: tuple[Parameter, ...] | None
+    captures: tuple[Variable, ...]
     body: Block
 
 
+@dataclass(frozen=True, slots=True)
+class MatchArm(Node):
+    """`a, b => value`; `default` has no tests."""
+
+    tests: tuple[Expression, ...]
+    value: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Match(Node):
+    subject: Expression
+    arms: tuple[MatchArm, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Throw(Node):
+    value: Expression
+
+
 Expression = (
-    Literal | Interpolation | Variable | ArrayLiteral | Subscript | Slice | Append | Property | FunctionName | Call
-    | Cache | Unary | Not | Binary | Concatenation | Logical | Ternary | Coalesce | Assign | Step | Isset | Unset
-    | Lambda
+    Literal | Regex | Interpolation | Variable | ArrayLiteral | Subscript | Slice | Append | Property | FunctionName
+    | ScopedName | ScopedVariable | Call | Cache | Unary | Not | Binary | Concatenation | Logical | Ternary | Coalesce
+    | Assign | Step | Isset | Unset | Lambda | Match | Throw
 )  # fmt: skip
 
 
@@ -243,7 +294,7 @@ class For(Node):
 class Foreach(Node):
     subject: Expression
     key: Variable | None
-    value: Variable
+    value: Variable | ArrayLiteral
     body: Statement
 
 
@@ -278,10 +329,10 @@ class Return(Node):
 
 @dataclass(frozen=True, slots=True)
 class Function(Node):
-    """A named function; the span is that of its name."""
+    """A named function; the span is that of its name. `parameters` is None where none are listed (2015)."""
 
     name: str
-    parameters: tuple[Parameter, ...]
+    parameters: tuple[Parameter, ...] | None
     body: Block
 
 
@@ -303,12 +354,116 @@ class Barrier(Node):
     body: Block
 
 
+@dataclass(frozen=True, slots=True)
+class Member(Node):
+    """What a class holds, and the words before it: static, private, readonly. The span is that of the name."""
+
+    modifiers: tuple[str, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Field(Member):
+    """`$name = value;`"""
+
+    value: Expression | None
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Member):
+    """A function of a class; the constructor has the name `constructor`, and says so."""
+
+    parameters: tuple[Parameter, ...]
+    body: Block
+    constructor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Class(Node):
+    """The span is that of the name."""
+
+    name: str
+    members: tuple[Field | Method, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Imported(Node):
+    """`name as alias`, with `$` before both for a variable."""
+
+    name: str
+    alias: str
+    variable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Import(Node):
+    """`import { … } from path`."""
+
+    names: tuple[Imported, ...]
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportAll(Node):
+    """`import * as alias from path`."""
+
+    alias: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportData(Node):
+    """`import $variable from path with [options]`."""
+
+    variable: Variable
+    path: str
+    options: ArrayLiteral | None
+
+
+@dataclass(frozen=True, slots=True)
+class Try(Node):
+    body: Block
+    variable: Variable
+    handler: Block
+
+
+@dataclass(frozen=True, slots=True)
+class Yield(Node):
+    key: Expression | None
+    value: Expression | None
+
+
 Statement = (
     Block | ExpressionStatement | Echo | If | While | For | Foreach | Switch | Break | Continue | Return | Function
-    | Global | Include | Barrier
+    | Global | Include | Barrier | Class | Import | ImportAll | ImportData | Try | Yield
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Script(Node):
     statements: tuple[Statement, ...]
+
+
+@cache
+def field_names(kind: type[Node]) -> tuple[str, ...]:
+    return tuple(item.name for item in fields(kind) if item.name != "span")
+
+
+def children(node: Node) -> Iterator[Node]:
+    """The nodes right below a node, in the order of their fields."""
+    for name in field_names(type(node)):
+        value = getattr(node, name)
+        if isinstance(value, Node):
+            yield value
+        elif isinstance(value, tuple):
+            yield from (item for item in value if isinstance(item, Node))
+
+
+def within_function(nodes: Iterator[Node]) -> Iterator[Node]:
+    """All nodes below, in order, without the bodies of inner functions and classes."""
+    pending = list(nodes)[::-1]
+    while pending:
+        node = pending.pop()
+        yield node
+        if not isinstance(node, Function | Lambda | Class):
+            pending += list(children(node))[::-1]

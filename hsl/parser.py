@@ -7,17 +7,17 @@ several errors, each at its own place. The tree is built during the parse: walki
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import Any, cast
 
 from lark import Lark, Token, Transformer
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedInput
 
 from hsl import ast
 from hsl.errors import Diagnostics
 from hsl.source import Source, Span
+from hsl.syntaxerrors import blank, place_of, report, unclosed_braces
 
 MAX_ERRORS = 20
 MAX_SOURCE = 4 * 1024 * 1024  # characters of one file
@@ -26,33 +26,6 @@ MAX_REPARSED = 4 * 1024 * 1024  # characters parsed again in search of more erro
 INTERPOLATED = re.compile(r"\$(?:([a-zA-Z_][a-zA-Z0-9_]*)|\{([a-zA-Z_][a-zA-Z0-9_]*)\})")
 ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|.)", re.S)
 ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
-LATER = {
-    "class": "classes",
-    "import": "modules",
-    "try": "exceptions",
-    "catch": "exceptions",
-    "throw": "exceptions",
-    "match": "match expressions",
-    "closure": "closures",
-    "yield": "generators",
-    "static": "classes",
-    "::": "classes",
-}
-WANTED = (
-    ("SEMICOLON", "`;`"), ("RPAR", "`)`"), ("RSQB", "`]`"), ("COLON", "`:`"), ("VARIABLE", "a variable"),
-    ("NAME", "a name"), ("LPAR", "`(`"), ("LBRACE", "`{`"), ("STRING", "a string"), ("CASE", "`case`"),
-)  # fmt: skip
-CASE = "case 0:"
-TRIVIA = re.compile(r"//[^\n]*|/\*.*?\*/|\s+", re.S)
-LEXEME = re.compile(  # what has no end reaches to the end of the text: so every scan is linear
-    r'//[^\n]*|/\*.*?(?:\*/|\Z)|\s+|"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|'
-    r"'(?P<delimiter>[!-&(-~]*)'.*?(?:'(?P=delimiter)'|\Z)|[a-zA-Z0-9_$]+|::|.",
-    re.S,
-)
-FILLERS = {  # what stands for the broken inside of a statement's parentheses: the first that has room
-    "if": ("0",), "while": ("0",), "switch": ("0",), "for": (";;",), "foreach": ("0 as $_",), "function": ("...$_", ""),
-}  # fmt: skip
-MISPLACED = {"else", "elseif", "case", "default", "as", "and", "or"}  # lexed as names where they make no sense
 
 
 def parse(source: Source, diagnostics: Diagnostics) -> ast.Script:
@@ -102,247 +75,10 @@ class Parser:
         error: UnexpectedInput, position: int, source: Source, text: str, diagnostics: Diagnostics
     ) -> str | None:
         """Report an error, and give a text without it, or None."""
-        later = unsupported(text, position)
-        if later is not None:
-            start, keyword = later
-            message = f"`{keyword}`: {LATER[keyword]} are not supported by this version"
-            diagnostics.error("syntax", message, Span(source, start, start + len(keyword)))
-            return blank_construct(text, start)
         report(error, position, source, text, diagnostics)
         if position == len(text):
             return text + "}" * len(unclosed_braces(text)) if unclosed_braces(text) else None
         return blank(text, position)
-
-
-def place_of(error: UnexpectedInput, text: str) -> int:
-    """The offset of a syntax error; the end of the text when that is what was unexpected."""
-    at_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
-    return len(text) if at_end or error.pos_in_stream is None else error.pos_in_stream
-
-
-def report(error: UnexpectedInput, position: int, source: Source, text: str, diagnostics: Diagnostics) -> None:
-    """Say in our words what Lark found."""
-    before = last_lexeme(text, position)
-    if isinstance(error, UnexpectedCharacters) or text.startswith("/*", position):
-        report_character(position, source, text, diagnostics)
-        return
-    accepts = cast(UnexpectedToken, error).accepts or ()
-    behind_name = "LPAR" in accepts and "NAME" not in accepts
-    for start, misplaced in neighbours(text, position)[1:]:
-        if misplaced in MISPLACED and behind_name:
-            advice = "write `else if`" if misplaced == "elseif" else None
-            span = Span(source, start, start + len(misplaced))
-            diagnostics.error("syntax", f"unexpected `{misplaced}`", span, advice)
-            return
-    token = cast(UnexpectedToken, error).token
-    wanted = expected(cast(UnexpectedToken, error))
-    if token.type == "$END":
-        opening = unclosed_braces(text)[-1:]
-        lines = [source.line_column(place)[0] for place in opening]
-        hint = f"the `{{` of line {lines[0]} is never closed" if lines else None
-        diagnostics.error("syntax", f"unexpected end of file{wanted}", Span(source, *before), hint)
-        return
-    span = token_span(source, token)
-    if wanted == ", expected `;`" and source.line_column(before[1])[0] < span.line:
-        diagnostics.error("syntax", "expected `;` after this", Span(source, before[1] - 1, before[1]))
-        return
-    shown = str(token).split("\n", 1)[0]
-    shown = shown if len(shown) <= 30 else shown[:27] + "..."
-    diagnostics.error("syntax", f"unexpected `{shown}`{wanted}", span)
-
-
-def report_character(position: int, source: Source, text: str, diagnostics: Diagnostics) -> None:
-    char = text[position]
-    span = Span(source, position, position + 1)
-    if char == '"':
-        diagnostics.error("syntax", "this string has no end", span, 'a string ends with `"`')
-    elif char == "'":
-        hint = "raw strings are written ''text'' or 'X'text'X'"
-        diagnostics.error("syntax", "this raw string has no end", span, hint)
-    elif text.startswith("/*", position):
-        diagnostics.error("syntax", "this comment has no end", Span(source, position, position + 2))
-    elif char == "$":
-        diagnostics.error("syntax", "a variable's name is missing after `$`", span)
-    else:
-        advice = "comments are written // or /* */" if char == "#" else None
-        shown = char if char.isprintable() or "\udc80" <= char <= "\udcff" else f"\\x{ord(char):02x}"
-        diagnostics.error("syntax", f"unexpected character `{shown}`", span, advice)
-
-
-def expected(error: UnexpectedToken) -> str:
-    """`, expected …` for the most telling of what would have been right here."""
-    accepted = error.accepts or set()
-    if "NUMBER" in accepted:
-        if "IF" not in accepted:
-            return ", expected an expression"
-        return ", expected a statement or `}`" if "RBRACE" in accepted else ", expected a statement"
-    for terminal, shown in WANTED:
-        if terminal in accepted:
-            return f", expected {shown}"
-    return ""
-
-
-def token_span(source: Source, token: Token) -> Span:
-    start = token.start_pos or 0
-    return Span(source, start, token.end_pos or start + len(token))
-
-
-# ---------------------------------------------------------------- repairs
-
-
-def lexemes(text: str, start: int = 0, end: int | None = None) -> Iterator[tuple[int, str]]:
-    """The tokens from one offset to another, each with its place; comments and blanks are left out."""
-    for match in LEXEME.finditer(text, start, len(text) if end is None else end):
-        if not TRIVIA.fullmatch(match[0]):
-            yield match.start(), match[0]
-
-
-def last_lexeme(text: str, position: int) -> tuple[int, int]:
-    """Start and end of the last token before a position."""
-    found = (0, min(1, len(text)))
-    for start, lexeme in lexemes(text, 0, position):
-        found = (start, start + len(lexeme))
-    return found
-
-
-def unclosed_braces(text: str) -> list[int]:
-    opened: list[int] = []
-    for place, lexeme in lexemes(text):
-        if lexeme == "{":
-            opened.append(place)
-        elif lexeme == "}" and opened:
-            opened.pop()
-    return opened
-
-
-def declared_names(text: str) -> set[str]:
-    """What a broken text may declare: names behind `function` and `class`, and between `import` and `from`."""
-    names: set[str] = set()
-    importing, before = False, ""
-    for _, lexeme in lexemes(text):
-        importing = lexeme == "import" or (importing and lexeme != "from")
-        if importing or before in ("function", "class"):
-            names.add(lexeme)
-        before = lexeme
-    return names
-
-
-def unsupported(text: str, position: int) -> tuple[int, str] | None:
-    """The keyword of a later version that an error is about: at the error, before it, or before `(…) {`."""
-    here, last, head = neighbours(text, position)
-    for found in (here, last):
-        if found[1] in LATER:
-            return found
-    return head if here[1] == "{" and head[1] in LATER else None
-
-
-def neighbours(text: str, position: int) -> tuple[tuple[int, str], tuple[int, str], tuple[int, str]]:
-    """The token at a position, the one before, and if that closes a parenthesis the one before the parenthesis."""
-    heads: list[tuple[int, str]] = []  # what stood before each open parenthesis
-    last = closed = (0, "")
-    for start, lexeme in lexemes(text, 0, position):
-        if lexeme == "(":
-            heads.append(last)
-        elif lexeme == ")" and heads:
-            closed = heads.pop()
-        last = (start, lexeme)
-    here = next(lexemes(text, position), (position, ""))
-    return here, last, closed if last[1] == ")" else (0, "")
-
-
-def blank(text: str, position: int) -> str | None:
-    """The text with the statement around an error blanked out, line ends kept; None if nothing is left to blank."""
-    start, opening, depth = statement_start(text, position)
-    keyword = re.compile(r"\s*([a-z]+)").match(text, start)
-    word = keyword[1] if keyword else ""
-    for filler in FILLERS.get(word, ()) if depth > 0 else ():
-        repaired = filled(text, opening, filler)
-        if repaired is not None:
-            return repaired
-    end = statement_end(text, start, max(position, start))
-    if word in ("case", "default") and end - start > len(CASE):
-        return text[:start] + CASE + spaces(text[start + len(CASE) : end]) + text[end:]
-    return blanked(text, start, end)
-
-
-def blank_construct(text: str, position: int) -> str | None:
-    """The same for a construct of a later version, its braces and all."""
-    return blanked(text, statement_start(text, position)[0], construct_end(text, position))
-
-
-def blanked(text: str, start: int, end: int) -> str | None:
-    if not text[start:end].strip():
-        return None
-    return text[:start] + spaces(text[start:end]) + text[end:]
-
-
-def spaces(text: str) -> str:
-    return re.sub(r"[^\n]", " ", text)
-
-
-def filled(text: str, opening: int, filler: str) -> str | None:
-    """The text with the inside of a statement's parentheses replaced, and closed before `{` if they were not."""
-    depth = 0
-    for place, lexeme in lexemes(text, opening):
-        if lexeme in "([":
-            depth += 1
-        elif lexeme in ")]":
-            depth -= 1
-        if lexeme in "{}" or depth == 0:
-            closed = filler + ")" if lexeme == "{" else filler
-            if lexeme == "}" or place - opening - 1 < len(closed):
-                return None
-            inner = spaces(text[opening + 1 : place])
-            return text[: opening + 1] + closed + inner[len(closed) :] + text[place:]
-    return None
-
-
-def statement_start(text: str, position: int) -> tuple[int, int, int]:
-    """Where the statement around a position begins; the outermost parenthesis open there, and how many are."""
-    start, depth, opening = 0, 0, 0
-    for place, lexeme in lexemes(text, 0, position):
-        if lexeme in "([":
-            if depth == 0:
-                opening = place
-            depth += 1
-        elif lexeme in ")]":
-            depth = max(0, depth - 1)
-        elif lexeme in "{}" or (lexeme == ";" and depth == 0):
-            start, depth = place + 1, 0
-    return start, opening, depth
-
-
-def statement_end(text: str, start: int, position: int) -> int:
-    """Behind the `;` that ends the statement, or before the brace that does; past a brace that stands alone."""
-    for place, lexeme in lexemes(text, position):
-        if lexeme == ";":
-            return place + 1
-        if lexeme[0] == '"' and (len(lexeme) == 1 or place + len(lexeme) == len(text)):  # it has no end
-            line_end = text.find("\n", place)
-            return len(text) if line_end < 0 else line_end
-        if lexeme in "{}":
-            return place if text[start:place].strip() else place + 1
-    return len(text)
-
-
-def construct_end(text: str, position: int) -> int:
-    """Behind a construct with braces, and what belongs to it: `class A { … }`, `try { … } catch ($e) { … }`,
-    `import { … } from "…";`, `match (…) { … };`."""
-    depth = closed = 0
-    for place, lexeme in lexemes(text, position):
-        if closed and lexeme not in ("catch", "from") and (lexeme[0] in "$\"'{}" or lexeme[0].isalnum()):
-            return closed
-        closed = 0
-        if lexeme in "([{":
-            depth += 1
-        elif lexeme in ")]}":
-            if depth == 0 and lexeme == "}":
-                return place
-            depth = max(0, depth - 1)
-            closed = place + 1 if depth == 0 and lexeme == "}" else 0
-        elif lexeme == ";" and depth == 0:
-            return place + 1
-    return len(text)
 
 
 class Builder(Transformer[Token, Any]):
@@ -396,10 +132,8 @@ class Builder(Transformer[Token, Any]):
         return ast.For(self.at(children[0]), *children[1:])
 
     def foreach(self, children: list[Any]) -> ast.Foreach:
-        keyword, subject, *names, body = children
-        variables = [self.variable([name]) for name in names]
-        key = variables[0] if len(variables) == 2 else None
-        return ast.Foreach(self.at(keyword, subject), subject, key, variables[-1], body)
+        keyword, subject, *key, value, body = children
+        return ast.Foreach(self.at(keyword, subject), subject, self.variable(key) if key else None, value, body)
 
     def switch(self, children: list[Any]) -> ast.Switch:
         return ast.Switch(self.at(children[0]), children[1], tuple(children[2:]))
@@ -420,20 +154,72 @@ class Builder(Transformer[Token, Any]):
         return ast.Return(self.at(children[0]), children[1])
 
     def function(self, children: list[Any]) -> ast.Function:
-        _, name, parameters, body = children
-        return ast.Function(self.at(name), str(name), parameters, body)
+        _, name, *parameters, body = children
+        return ast.Function(self.at(name), str(name), parameters[0] if parameters else None, body)
+
+    def class_statement(self, children: list[Any]) -> ast.Class:
+        return ast.Class(self.at(children[1]), str(children[1]), tuple(children[2:]))
+
+    def modifiers(self, children: list[Any]) -> tuple[str, ...]:
+        return tuple(str(item) for item in children)
+
+    def field(self, children: list[Any]) -> ast.Field:
+        modifiers, name, *value = children
+        return ast.Field(self.at(name), modifiers, name[1:], value[1] if value else None)
+
+    def method(self, children: list[Any]) -> ast.Method:
+        modifiers, keyword, *name, parameters, body = children
+        name = name[0] if name else keyword
+        return ast.Method(self.at(name), modifiers, str(name), parameters, body, keyword.type == "CONSTRUCTOR")
+
+    def yield_statement(self, children: list[Any]) -> ast.Yield:
+        keyword, *key, value = children
+        return ast.Yield(self.at(keyword, value), key[0] if key else None, value)
+
+    def try_statement(self, children: list[Any]) -> ast.Try:
+        keyword, body, _, variable, handler = children
+        return ast.Try(self.at(keyword), body, self.variable([variable]), handler)
 
     def global_statement(self, children: list[Any]) -> ast.Global:
         return ast.Global(self.at(children[0]), tuple(self.variable([name]) for name in children[1:]))
 
-    def include(self, children: list[Any]) -> ast.Include | ast.Block:
-        keyword, token = children
+    def path(self, token: Token, statement: str) -> str | None:
+        """The file that a statement names; None after an error."""
         literal = self.string([token]) if token.type == "STRING" else self.raw_string([token])
         if not isinstance(literal, ast.Literal):
-            self.problems.error("include", "include takes a plain string", literal.span)
+            self.problems.error(statement, f"{statement} takes a plain string", literal.span)
+            return None
+        return cast(bytes, literal.value).decode("utf-8", "surrogateescape")
+
+    def include(self, children: list[Any]) -> ast.Include | ast.Block:
+        keyword, token = children
+        path = self.path(token, "include")
+        if path is None:
             return self.empty([])
-        path = cast(bytes, literal.value).decode("utf-8", "surrogateescape")
         return ast.Include(self.at(keyword, token), path, keyword.type == "INCLUDE_ONCE")
+
+    def imported(self, children: list[Any]) -> ast.Imported:
+        name, alias = children
+        variable = name.type == "VARIABLE"
+        names = [str(item)[1:] if variable else str(item) for item in (name, name if alias is None else alias)]
+        return ast.Imported(self.at(name, alias), names[0], names[1], variable)
+
+    def import_names(self, children: list[Any]) -> ast.Import | ast.Block:
+        keyword, *names, _, token = children
+        path = self.path(token, "import")
+        return self.empty([]) if path is None else ast.Import(self.at(keyword, token), tuple(names), path)
+
+    def import_all(self, children: list[Any]) -> ast.ImportAll | ast.Block:
+        keyword, _, alias, _, token = children
+        path = self.path(token, "import")
+        return self.empty([]) if path is None else ast.ImportAll(self.at(keyword, token), str(alias), path)
+
+    def import_data(self, children: list[Any]) -> ast.ImportData | ast.Block:
+        keyword, variable, _, token, options = children
+        path = self.path(token, "import")
+        if path is None:
+            return self.empty([])
+        return ast.ImportData(self.at(keyword, token), self.variable([variable]), path, options)
 
     def barrier(self, children: list[Any]) -> ast.Barrier:
         variable = self.variable([children[2]]) if len(children) == 4 else None
@@ -491,6 +277,9 @@ class Builder(Transformer[Token, Any]):
     def assign(self, children: list[Any]) -> ast.Assign:
         target, operator, value = children
         return ast.Assign(self.at(target, value), target, None if operator == "=" else operator[:-1], value)
+
+    def throw(self, children: list[Any]) -> ast.Throw:
+        return ast.Throw(self.at(*children), children[1])
 
     def unary(self, children: list[Any]) -> ast.Unary:
         return ast.Unary(self.at(*children), str(children[0]), children[1])
@@ -583,6 +372,18 @@ class Builder(Transformer[Token, Any]):
     def function_name(self, children: list[Any]) -> ast.FunctionName:
         return ast.FunctionName(self.at(children[0]), str(children[0]))
 
+    def scope(self, children: list[Any]) -> Token:
+        return cast(Token, children[0])
+
+    def scoped_name(self, children: list[Any]) -> ast.ScopedName:
+        return ast.ScopedName(self.at(*children), str(children[0]), str(children[1]))
+
+    def scoped_variable(self, children: list[Any]) -> ast.ScopedVariable:
+        return ast.ScopedVariable(self.at(*children), str(children[0]), str(children[1])[1:])
+
+    def regex(self, children: list[Any]) -> ast.Regex:
+        return ast.Regex(self.at(children[0]), children[0][1:].encode("utf-8", "surrogateescape"))
+
     def builtin_name(self, children: list[Any]) -> ast.FunctionName:
         return ast.FunctionName(self.at(children[1]), str(children[1]), True)
 
@@ -603,13 +404,11 @@ class Builder(Transformer[Token, Any]):
     def spread(self, children: list[Any]) -> ast.Item:
         return ast.Item(children[0].span, None, children[0], True)
 
+    options = array
+
     def cache(self, children: list[Any]) -> ast.Cache:
-        keyword, items, *rest = children
-        builtin = rest[0].type == "BUILTIN"
-        name, arguments = rest[-2:]
-        callee = ast.FunctionName(self.at(name), str(name), builtin)
-        options = ast.ArrayLiteral(self.at(keyword), items)
-        return ast.Cache(self.at(keyword, name), options, ast.Call(self.at(name), callee, arguments))
+        keyword, options, callee, arguments = children
+        return ast.Cache(self.at(keyword, callee), options, ast.Call(callee.span, callee, arguments))
 
     def isset(self, children: list[Any]) -> ast.Isset:
         return ast.Isset(self.at(children[0]), children[1])
@@ -617,8 +416,24 @@ class Builder(Transformer[Token, Any]):
     def unset(self, children: list[Any]) -> ast.Unset:
         return ast.Unset(self.at(children[0]), children[1])
 
+    def captures(self, children: list[Any]) -> tuple[ast.Variable, ...]:
+        return tuple(self.variable([name]) for name in children if name is not None)
+
     def lambda_function(self, children: list[Any]) -> ast.Lambda:
-        return ast.Lambda(self.at(children[0]), children[1], children[2])
+        keyword, *parameters, body = children
+        listed, captures = parameters if parameters else (None, None)
+        return ast.Lambda(self.at(keyword), listed, captures or (), body)
+
+    def arm(self, children: list[Any]) -> ast.MatchArm:
+        *tests, value = children
+        return ast.MatchArm(self.at(children[0], value), tuple(tests), value)
+
+    def default_arm(self, children: list[Any]) -> ast.MatchArm:
+        return ast.MatchArm(self.at(*children), (), children[1])
+
+    def match(self, children: list[Any]) -> ast.Match:
+        keyword, subject, *arms = children
+        return ast.Match(self.at(keyword, subject), subject, tuple(arm for arm in arms if arm is not None))
 
 
 def unescape(body: str) -> bytes:
