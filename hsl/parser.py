@@ -7,12 +7,14 @@ several errors, each at its own place. The tree is built during the parse: walki
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import Any, cast
 
 from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedInput
+from lark.lark import PostLex
 
 from hsl import ast
 from hsl.errors import Diagnostics
@@ -42,11 +44,22 @@ def parser() -> Parser:
     return Parser()
 
 
+class WholeWords(PostLex):
+    """Words are read as a whole everywhere: where no name may stand, Lark would read `orb` as `or` and `b`."""
+
+    always_accept = ("NAME",)
+
+    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
+        return stream
+
+
 class Parser:
     def __init__(self) -> None:
         grammar = resources.files("hsl.grammar").joinpath("hsl.lark").read_text(encoding="utf-8")
         self.builder = Builder()
-        self.lark = Lark(grammar, parser="lalr", maybe_placeholders=True, transformer=self.builder)
+        self.lark = Lark(
+            grammar, parser="lalr", postlex=WholeWords(), maybe_placeholders=True, transformer=self.builder
+        )
 
     def parse(self, source: Source, diagnostics: Diagnostics) -> ast.Script:
         text = source.text
