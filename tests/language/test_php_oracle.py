@@ -165,6 +165,35 @@ def for_php(snippet: str) -> str:
     return ECHO.sub(r'{ echo \1; echo "\\n"; }', text) + SHARED
 
 
+# Our format beside PHP's: ours aligns strings left, writes `<` for `-`, and wants an alignment behind a fill.
+FORMATS = [
+    ("%s", "%s"),
+    ("%>6s", "%6s"),
+    ("%6s", "%-6s"),
+    ("%<6s", "%-6s"),
+    ("%'*>6s", "%'*6s"),
+    ("%'*<6s", "%'*-6s"),
+    ("%.2s", "%.2s"),
+    ("%>6.1s", "%6.1s"),
+    ("%f", "%f"),
+    ("%.2f", "%.2f"),
+    ("%.0f", "%.0f"),
+    ("%12.4f", "%12.4f"),
+    ("%<12.4f", "%-12.4f"),
+    ("%'0=12.4f", "%012.4f"),
+    ("%'x>12f", "%'x12f"),
+    ("%b", "%b"),
+    ("%'0>40b", "%040b"),
+    ("%x", "%x"),
+    ("%8x", "%8x"),
+    ("%<8x|", "%-8x|"),
+    ("%[1]s-%[0]s", "%2$s-%1$s"),
+    ("%[1]f %[1]x", "%2$f %2$x"),
+    ("%%%s%%", "%%%s%%"),
+]
+FORMATTED = ["[0, 5]", "[255, 1]", '["17", "30"]', "[1.25, 6.0]", "[-7.75, 3]", "[1000000, 0.0625]", "[TRUE, 12]"]
+
+
 @pytest.fixture(scope="module")
 def php() -> list[str]:
     """How PHP is called: without its configuration, numbers in the shortest form that reads back."""
@@ -179,4 +208,18 @@ def test_both_print_the_same(snippet: str, php: list[str]) -> None:
     done = subprocess.run([*php, for_php(snippet)], capture_output=True, timeout=60, check=False)
     ours = "".join(f"{line}\n" for line in output_of(for_us(snippet)))
     assert ours == done.stdout.decode()
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(("ours", "theirs"), FORMATS)
+def test_formats_are_those_of_sprintf(ours: str, theirs: str, php: list[str]) -> None:
+    hexadecimal = "x" in theirs.replace("'x", "") or "b" in theirs  # PHP's are of 64 bits, and refuse fractions
+    rows = [row for row in FORMATTED if not (hexadecimal and ("-" in row or "." in row))]
+    rows = [row for row in rows if "TRUE" not in row or "s" not in theirs]  # PHP writes true as 1
+    snippet = "".join(f"echo $t % {row};" for row in rows)
+    text = "".join(f"echo vsprintf($t, {row}), PHP_EOL;" for row in rows)
+    text = f"$t = <<<'END'\n{theirs}\nEND;\n{text}"
+    done = subprocess.run([*php, text], capture_output=True, timeout=60, check=False)
+    printed = "".join(f"{line}\n" for line in output_of(for_us(f'$t = "{ours}"; {snippet}')))
+    assert printed == done.stdout.decode()
     assert done.returncode == 0
