@@ -1,0 +1,49 @@
+SESSION = [
+    ["EHLO", "client.example.net"], ["AUTH", "PLAIN"], ["MAIL", "ann@example.com"], ["RCPT", "bob@example.org"],
+    ["RCPT", "carol@example.org"], ["NOOP", ""], ["DATA", "3500"], ["VRFY", "postmaster"], ["RSET", ""],
+    ["MAIL", ""], ["RCPT", "postmaster@example.org"], ["DATA", "120"], ["HELP", ""], ["QUIT", ""],
+]  # fmt: skip
+
+
+def reply(state, recipients, verb, argument):
+    match verb:
+        case "HELO" | "EHLO":
+            return [250, "greeted", 0]
+        case "AUTH":
+            return [235 if argument == "PLAIN" else 504, state, recipients]
+        case "MAIL":
+            if state != "greeted":
+                return [503, state, recipients]
+            return [250, "mail", 0]
+        case "RCPT":
+            if state == "mail" or state == "rcpt":
+                return [250, "rcpt", recipients + 1]
+            return [503, state, recipients]
+        case "DATA":
+            if recipients == 0:
+                return [503, state, 0]
+            return [250 if argument == "3500" else 452, "greeted", 0]
+        case "RSET":
+            return [250, "greeted", 0]
+        case "NOOP":
+            return [250, state, recipients]
+        case "VRFY":
+            return [252, state, recipients]
+        case "QUIT":
+            return [221, "closed", 0]
+        case _:
+            return [502, state, recipients]
+
+
+def main(size):
+    total = 0
+    for _ in range(size):
+        state = "connected"
+        recipients = 0
+        for command in SESSION:
+            answer = reply(state, recipients, command[0], command[1])
+            total += answer[0]
+            state = answer[1]
+            recipients = answer[2]
+        total = (total + len(state)) % 1000003
+    return f"total {total}"
