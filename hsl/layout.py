@@ -9,6 +9,7 @@ from math import inf
 
 WIDTH = 120  # columns
 TAB = 4  # columns
+DEEPEST = 50  # tabs; what nests deeper is indented no further, so that the text grows with the tree, not its square
 
 
 class Mark(Enum):
@@ -78,7 +79,7 @@ class Layout:
 
     def end_line(self, margin: int) -> None:
         self.parts.append("\n")
-        self.margin = margin
+        self.margin = min(margin, DEEPEST)
         self.column = 0
 
 

@@ -273,11 +273,12 @@ class Printer:
         return [Placed(node.base, POSTFIX), "[", Placed(node.index), "]"]
 
     def visit_slice(self, node: ast.Slice) -> Pieces:
-        first, bounds = optional(node.first, COALESCE), [*optional(node.last, COALESCE)]
-        simple = node.first is None or isinstance(node.first, ast.Variable | ast.Literal)
-        colon: Piece = ":" if simple or bounds else " : "  # `name::` would be a scope
-        step: Pieces = [] if node.step is None else [":", Placed(node.step, COALESCE)]
-        return [Placed(node.base, POSTFIX), "[", *first, colon, *bounds, *step, "]"]
+        bounds = [optional(bound, COALESCE) for bound in (node.first, node.last, node.step)]
+        if node.step is None:
+            return [Placed(node.base, POSTFIX), "[", *bounds[0], ":", *bounds[1], "]"]
+        simple = node.last or node.first is None or isinstance(node.first, ast.Variable | ast.Literal)
+        colon = ":" if simple else " : "  # `name::` would be a scope
+        return [Placed(node.base, POSTFIX), "[", *bounds[0], colon, *bounds[1], ":", *bounds[2], "]"]
 
     def visit_append(self, node: ast.Append) -> Pieces:
         return [Placed(node.base, POSTFIX), "[]"]
@@ -357,7 +358,7 @@ def signed(operator: str, operand: ast.Expression) -> str:
     inner = operand.operator if isinstance(operand, ast.Unary) else ""
     if isinstance(operand, ast.Step) and operand.before:
         inner = "++" if operand.delta > 0 else "--"
-    return f"{operator} " if inner[:1] == operator[0] else operator
+    return f"{operator} " if operator != "~" and inner.startswith(operator[0]) else operator
 
 
 def ends_with_if(node: ast.Statement) -> bool:
