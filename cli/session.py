@@ -14,7 +14,7 @@ from hsl import ast
 from hsl.builtins import Registry
 from hsl.cli.builtins import page
 from hsl.cli.run import outcome_lines
-from hsl.cli.scripts import ShownLoader, Unreadable, elsewhere, plain_environment, read_file, shown_path
+from hsl.cli.scripts import Unreadable, elsewhere, plain_environment, read_file, shown_loader, shown_path
 from hsl.cli.workbench import Scene, UsageError, Workbench, read_message
 from hsl.compiler import Environment, Loader, LoadError, Variable, compile_tree
 from hsl.errors import CompileError, Diagnostics, ScriptError, near
@@ -76,7 +76,7 @@ class Session:
 
     def environment(self) -> Environment:
         """What the next input may use: the stage's functions and variables, and what was set before."""
-        loader = ShownLoader(self.root)
+        loader = shown_loader(self.root)
         base = plain_environment(loader) if self.stage is None else environment(self.stage, loader)
         own = {name: Variable(name, "any", "", readonly=False) for name in self.variables if name not in base.variables}
         return replace(base, variables={**base.variables, **own})
@@ -117,7 +117,7 @@ class Session:
 
     def with_functions(self, script: ast.Script) -> ast.Script:
         """The script with the functions of earlier inputs before it, and its last expression returned."""
-        redefined = {node.name for node in declared(script, ShownLoader(self.root))}
+        redefined = {node.name for node in declared(script, shown_loader(self.root))}
         earlier = [node for name, node in self.functions.items() if name not in redefined]
         statements = list(script.statements)
         if statements and isinstance(statements[-1], ast.ExpressionStatement):
@@ -343,7 +343,7 @@ def is_incomplete(text: str) -> bool:
 def signature(function: ast.Function) -> str:
     """A script's function as it was declared, without its body."""
     shown = []
-    for parameter in function.parameters:
+    for parameter in function.parameters or ():
         name = f"${parameter.name}"
         shown.append(f"...{name}" if parameter.variadic else name if parameter.default is None else f"[{name}]")
     return f"{function.name}({', '.join(shown)})"

@@ -445,13 +445,14 @@ class Script(Node):
 
 
 @cache
-def field_names(kind: type[Node]) -> tuple[str, ...]:
-    return tuple(item.name for item in fields(kind) if item.name != "span")
+def field_names(kind: str) -> tuple[str, ...]:
+    """The names of the fields of a kind of node, without its span."""
+    return tuple(item.name for item in fields(globals()[kind]) if item.name != "span")
 
 
 def children(node: Node) -> Iterator[Node]:
     """The nodes right below a node, in the order of their fields."""
-    for name in field_names(type(node)):
+    for name in field_names(type(node).__name__):
         value = getattr(node, name)
         if isinstance(value, Node):
             yield value

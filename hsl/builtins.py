@@ -8,6 +8,8 @@ help and completion, and the manual. Annotations and what scripts may pass:
     a subclass of Options: an options array (also in a union: `bytes | TryOptions | None`) · `*args: Value` variadic ·
     a first parameter annotated `Run`: the running script (not seen by scripts)
 
+A class is a Python class below NativeObject under `@chapter.object`, its methods under `@method` or `@static_method`.
+
 A function may be `async def`; it is then awaited through the bridge while the script stands still.
 """
 
@@ -187,15 +189,19 @@ class Builtin:
             return f"{name}() takes {most}{plural(self.maximum)}, got {count}"
         return None
 
-    def call(self, run: Run, arguments: list[Value], name: str | None = None) -> Value:
-        """Check the arguments, call, and await through the bridge if the function waits.
+    def call(
+        self, run: Run, arguments: list[Value], name: str | None = None, receiver: NativeObject | None = None
+    ) -> Value:
+        """Check the arguments, call, and await through the bridge if the function waits. Methods get their receiver.
 
         Raises ScriptError: wrong number or type of arguments, or what the function itself reports.
         """
         problem = self.arity_error(len(arguments), name)
         if problem is not None:
             raise ScriptError(problem)
-        values: list[Any] = [run] if self.takes_run else []
+        values: list[Any] = [] if receiver is None else [receiver]
+        if self.takes_run:
+            values.append(run)
         parameters = self.parameters
         called = name or self.name
         for index, value in enumerate(arguments):
@@ -223,6 +229,86 @@ class Builtin:
         return typing.cast(Value, result)
 
 
+@dataclass(eq=False)
+class BuiltinClass:
+    """A declared class. Its constructor is called by the name of the class; `None`: only functions give instances."""
+
+    name: str
+    chapter: str
+    doc: str
+    constructor: Builtin | None
+    methods: dict[str, Builtin]
+    static_methods: dict[str, Builtin]
+    stages: frozenset[str] | None = None
+
+
+class NativeObject(Object):
+    """The base of the classes that are declared here."""
+
+    builtin_class: typing.ClassVar[BuiltinClass]
+
+    def __init__(self) -> None:
+        super().__init__(self.builtin_class.name)
+
+    def find(self, key: Value) -> Builtin | None:
+        """The method of a name."""
+        return self.builtin_class.methods.get(key.decode("utf-8", "replace")) if isinstance(key, bytes) else None
+
+    def read(self, key: Value, this: Object | None) -> Value:
+        method = self.find(key)
+        return None if method is None else NativeMethod(self, method)
+
+    def has(self, key: Value, this: Object | None) -> bool:
+        return self.find(key) is not None
+
+    def invoke(self, run: object, key: Value, arguments: list[Value], this: Object | None) -> Value:
+        method = self.find(key)
+        if method is None:
+            raise self.no_method(key)
+        return method.call(typing.cast("Run", run), arguments, None, self)
+
+    def methods(self) -> list[str]:
+        return list(self.builtin_class.methods)
+
+
+class NativeMethod(Function):
+    """A method of a builtin class, bound to its object, as a value."""
+
+    def __init__(self, receiver: NativeObject, method: Builtin) -> None:
+        super().__init__(method.name)
+        self.receiver = receiver
+        self.method = method
+
+    def call(self, run: object, arguments: list[Value]) -> Value:
+        return self.method.call(typing.cast("Run", run), arguments, None, self.receiver)
+
+    def same(self, other: Function) -> bool:
+        return isinstance(other, NativeMethod) and self.receiver is other.receiver and self.method is other.method
+
+
+def method(name: str) -> Callable[[F], F]:
+    """Declare a method of a builtin class under its HSL name."""
+
+    def declare(implementation: F) -> F:
+        vars(implementation)["hsl_method"] = name
+        return implementation
+
+    return declare
+
+
+def static_method(name: str) -> Callable[[F], F]:
+    """Declare a static method (`Name::name`): a function without `self`, under a `@staticmethod`."""
+
+    def declare(implementation: F) -> F:
+        vars(implementation)["hsl_static_method"] = name
+        return implementation
+
+    return declare
+
+
+C = TypeVar("C", bound=type[NativeObject])
+
+
 class Chapter:
     """A chapter of the reference: declares functions. `stages` limits all of them to these stages."""
 
@@ -230,6 +316,30 @@ class Chapter:
         self.title = title
         self.stages = None if stages is None else frozenset(stages)
         self.functions: list[Builtin] = []
+        self.classes: list[BuiltinClass] = []
+
+    def object(self, name: str, *, stages: Iterable[str] | None = None, creatable: bool = True) -> Callable[[C], C]:
+        """Declare the decorated NativeObject as a class; its `__init__` is what the constructor takes."""
+
+        def declare(python_class: C) -> C:
+            limited = self.stages if stages is None else frozenset(stages)
+            declared = BuiltinClass(name, self.title, inspect.getdoc(python_class) or "", None, {}, {}, limited)
+            for item in vars(python_class).values():
+                function = getattr(item, "__func__", item)
+                for marker, table in (("hsl_method", declared.methods), ("hsl_static_method", declared.static_methods)):
+                    called = getattr(function, marker, None)
+                    if called is not None:
+                        bound = table is declared.methods
+                        full = f"{name}->{called}" if bound else f"{name}::{called}"
+                        table[called] = build(full, function, self.title, (), limited, receiver=bound)
+            python_class.builtin_class = declared
+            if creatable:
+                declared.constructor = build(name, python_class, self.title, (), limited)
+                self.functions.append(declared.constructor)
+            self.classes.append(declared)
+            return python_class
+
+        return declare
 
     def function(
         self,
@@ -259,14 +369,18 @@ def build(
     aliases: tuple[str, ...],
     stages: frozenset[str] | None,
     *,
-    halts: bool,
-    constant: bool,
+    halts: bool = False,
+    constant: bool = False,
+    receiver: bool = False,
 ) -> Builtin:
+    """Read a declaration off a function; off a class for a constructor; off a method, whose first parameter is the
+    receiver."""
     from hsl.run import Run  # the annotation's name; imported late because hsl.run needs this module
 
-    hints = get_type_hints(implementation, localns={"Run": Run})
-    signature = inspect.signature(implementation)
-    given = list(signature.parameters.values())
+    creates = isinstance(implementation, type)
+    annotated = vars(implementation).get("__init__", NativeObject.__init__) if creates else implementation
+    hints = get_type_hints(annotated, localns={"Run": Run})
+    given = list(inspect.signature(implementation).parameters.values())[1 if receiver else 0 :]
     takes_run = bool(given) and hints.get(given[0].name) is Run
     if takes_run:
         given = given[1:]
@@ -275,7 +389,7 @@ def build(
     doc = inspect.getdoc(implementation)
     if not doc:
         raise TypeError(f"builtin {name} has no docstring")
-    result = hints.get("return", type(None))
+    result = Object if creates else hints.get("return", type(None))
     return Builtin(
         name=name,
         implementation=implementation,
@@ -354,15 +468,19 @@ def plural(count: int) -> str:
 
 
 class Registry:
-    """The functions that scripts of one kind can call, by name and alias."""
+    """The functions that scripts of one kind can call, by name and alias, and the classes."""
 
     def __init__(self, chapters: Iterable[Chapter], stage: str | None = None) -> None:
         self.functions: dict[str, Builtin] = {}
+        self.classes: dict[str, BuiltinClass] = {}
         self.current: dict[str, str] = {}  # older name -> today's name
         for chapter in chapters:
             for builtin in chapter.functions:
                 if builtin.stages is None or stage in builtin.stages:
                     self.add(builtin)
+            for declared in chapter.classes:
+                if declared.stages is None or stage in declared.stages:
+                    self.classes[declared.name] = declared
 
     def add(self, builtin: Builtin) -> None:
         for name in (builtin.name, *builtin.aliases):

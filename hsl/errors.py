@@ -3,6 +3,7 @@
 HslError            anything wrong with a script
   CompileError      found before it runs: carries every Diagnostic of the script at once
   ScriptError       found while it runs: message, place, call stack
+    ThrownError     what a script threw and did not catch
     BudgetError     steps, wall time, call depth or value size exceeded; a script cannot catch it
 Halt                not an error: ends a script on purpose (a verdict); nothing in a script can catch it
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 from hsl.source import Span, printable
 
@@ -81,6 +81,14 @@ class ScriptError(HslError):
         return "\n".join(lines)
 
 
+class ThrownError(ScriptError):
+    """A script's own `throw`, on its way to a `catch`. `value` is what it threw (a hsl.values.Value)."""
+
+    def __init__(self, value: object, message: str, span: Span) -> None:
+        super().__init__(f"uncaught exception: {message}", span)
+        self.value = value
+
+
 class BudgetError(ScriptError):
     """A script that exceeded one of its budgets; it cannot be caught by the script."""
 
@@ -114,6 +122,8 @@ class Diagnostics:
 
 def near(name: str, names: Iterable[str], form: str = "did you mean {}?") -> str | None:
     """A hint that names the nearest of `names`, or None."""
+    from difflib import get_close_matches  # a run without mistakes does without it
+
     names = list(names)
     matches = get_close_matches(name, names, n=1, cutoff=0.6)
     if not matches:

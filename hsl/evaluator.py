@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from hsl.calls import BuiltinFunction, Declaration
-from hsl.errors import Diagnostic, ScriptError
-from hsl.nodes import BREAK, NORMAL, RETURN, Frame, Node, Statement, spend
+from hsl.errors import BudgetError, Diagnostic, ScriptError
+from hsl.exceptions import caught
+from hsl.functions import BuiltinFunction
+from hsl.nodes import BREAK, NORMAL, RETURN, Frame, Node, Statement, Steps, spend
 from hsl.run import Run
 from hsl.slots import UNSET, settled
 from hsl.source import Span
-from hsl.values import Array, Function, Value, loose_equal, share, to_string, truthy, type_name
-from hsl.variables import AppendText, SlotTarget
+from hsl.values import Array, Function, Object, Value, loose_equal, share, to_string, type_name
+from hsl.variables import AppendText, SlotTarget, Target
 
 if TYPE_CHECKING:
     from hsl.builtins import Registry
@@ -27,12 +29,28 @@ class Block(Statement):
     def execute(self, frame: Frame) -> int:
         return execute_all(self.statements, frame)
 
+    def steps(self, frame: Frame) -> Steps:
+        return (yield from steps_of_all(self.statements, frame))
+
 
 def execute_all(statements: list[Statement], frame: Frame) -> int:
     """Execute statements in order; says how they ended. An error without a place gets that of its statement."""
     for statement in statements:
         try:
             ended = statement.execute(frame)
+        except ScriptError as error:
+            error.span = error.span or statement.span
+            raise
+        if ended != NORMAL:
+            return ended
+    return NORMAL
+
+
+def steps_of_all(statements: list[Statement], frame: Frame) -> Steps:
+    """The same inside a generator."""
+    for statement in statements:
+        try:
+            ended = yield from statement.steps(frame)
         except ScriptError as error:
             error.span = error.span or statement.span
             raise
@@ -111,9 +129,15 @@ class If(Statement):
 
     def execute(self, frame: Frame) -> int:
         for condition, then in self.arms:
-            if truthy(condition.evaluate(frame)):
+            if condition.test(frame):
                 return then.execute(frame)
         return NORMAL if self.otherwise is None else self.otherwise.execute(frame)
+
+    def steps(self, frame: Frame) -> Steps:
+        for condition, then in self.arms:
+            if condition.test(frame):
+                return (yield from then.steps(frame))
+        return NORMAL if self.otherwise is None else (yield from self.otherwise.steps(frame))
 
 
 class While(Statement):
@@ -128,9 +152,19 @@ class While(Statement):
 
     def execute(self, frame: Frame) -> int:
         run, condition, body = frame.run, self.condition, self.body
-        while condition is None or truthy(condition.evaluate(frame)):
+        while condition is None or condition.test(frame):
             spend(run, self.span)
             ended = body.execute(frame)
+            if ended == BREAK:
+                break
+            if ended == RETURN:
+                return RETURN
+        return NORMAL
+
+    def steps(self, frame: Frame) -> Steps:
+        while self.condition is None or self.condition.test(frame):
+            spend(frame.run, self.span)
+            ended = yield from self.body.steps(frame)
             if ended == BREAK:
                 break
             if ended == RETURN:
@@ -154,7 +188,7 @@ class For(Statement):
         run, condition, step, body = frame.run, self.condition, self.step, self.body
         if self.start is not None:
             self.start.evaluate(frame)
-        while condition is None or truthy(condition.evaluate(frame)):
+        while condition is None or condition.test(frame):
             spend(run, self.span)
             ended = body.execute(frame)
             if ended == BREAK:
@@ -165,13 +199,30 @@ class For(Statement):
                 step.evaluate(frame)
         return NORMAL
 
+    def steps(self, frame: Frame) -> Steps:
+        if self.start is not None:
+            self.start.evaluate(frame)
+        while self.condition is None or self.condition.test(frame):
+            spend(frame.run, self.span)
+            ended = yield from self.body.steps(frame)
+            if ended == BREAK:
+                break
+            if ended == RETURN:
+                return RETURN
+            if self.step is not None:
+                self.step.evaluate(frame)
+        return NORMAL
+
 
 class Foreach(Statement):
-    """Walks a snapshot: the array counts as borrowed meanwhile, so that a change inside the loop copies it."""
+    """Walks a snapshot of an array: it counts as borrowed meanwhile, so that a change inside the loop copies it.
+
+    Of an object (a generator, say) it takes one item after the other.
+    """
 
     __slots__ = ("body", "key", "subject", "value")
 
-    def __init__(self, span: Span, subject: Node, key: SlotTarget | None, value: SlotTarget, body: Statement) -> None:
+    def __init__(self, span: Span, subject: Node, key: SlotTarget | None, value: Target, body: Statement) -> None:
         super().__init__(span)
         self.subject = subject
         self.key = key
@@ -179,28 +230,72 @@ class Foreach(Statement):
         self.body = body
 
     def execute(self, frame: Frame) -> int:
-        array = self.subject.evaluate(frame)
-        if not isinstance(array, Array):
-            raise ScriptError(f"foreach wants an array, got {type_name(array)}", self.span)
-        array.borrows += 1
+        subject = self.subject.evaluate(frame)
+        if not isinstance(subject, Array):
+            return self.walk(frame, self.pairs(frame, subject))
+        subject.borrows += 1
         try:
-            return self.walk(frame, array)
+            items = subject.items
+            if items is not None and self.key is None:
+                return self.walk_values(frame, items)
+            return self.walk(frame, subject.pairs())
         finally:
-            array.borrows -= 1
+            subject.borrows -= 1
 
-    def walk(self, frame: Frame, array: Array) -> int:
-        run, key_target, value_target, body = frame.run, self.key, self.value, self.body
-        for key, value in array.pairs():
+    def pairs(self, frame: Frame, subject: Value) -> Iterator[tuple[Value, Value]]:
+        if isinstance(subject, Object):
+            return subject.walk(frame.run)
+        raise ScriptError(f"foreach wants an array or an iterator, got {type_name(subject)}", self.subject.span)
+
+    def walk_values(self, frame: Frame, values: list[Value]) -> int:
+        run, target, body = frame.run, self.value, self.body
+        for value in values:
             spend(run, self.span)
-            if key_target is not None:
-                key_target.store(frame, key)
-            value_target.store(frame, share(value))
+            if isinstance(value, Array):
+                value.shared = True
+            target.store(frame, value)
             ended = body.execute(frame)
             if ended == BREAK:
                 break
             if ended == RETURN:
                 return RETURN
         return NORMAL
+
+    def walk(self, frame: Frame, pairs: Iterator[tuple[Value, Value]]) -> int:
+        run, body = frame.run, self.body
+        for key, value in pairs:
+            spend(run, self.span)
+            self.take(frame, key, value)
+            ended = body.execute(frame)
+            if ended == BREAK:
+                break
+            if ended == RETURN:
+                return RETURN
+        return NORMAL
+
+    def take(self, frame: Frame, key: Value, value: Value) -> None:
+        if self.key is not None:
+            self.key.store(frame, share(key))
+        self.value.store(frame, share(value))
+
+    def steps(self, frame: Frame) -> Steps:
+        subject = self.subject.evaluate(frame)
+        pairs = subject.pairs() if isinstance(subject, Array) else self.pairs(frame, subject)
+        if isinstance(subject, Array):
+            subject.borrows += 1
+        try:
+            for key, value in pairs:
+                spend(frame.run, self.span)
+                self.take(frame, key, value)
+                ended = yield from self.body.steps(frame)
+                if ended == BREAK:
+                    break
+                if ended == RETURN:
+                    return RETURN
+            return NORMAL
+        finally:
+            if isinstance(subject, Array):
+                subject.borrows -= 1
 
 
 class Switch(Statement):
@@ -217,17 +312,26 @@ class Switch(Statement):
         self.bodies = bodies
         self.default = default
 
-    def execute(self, frame: Frame) -> int:
+    def chosen(self, frame: Frame) -> list[list[Statement]]:
+        """The bodies from the first that fits."""
         value = self.subject.evaluate(frame)
-        start = self.default
         for index, test in enumerate(self.tests):
             if test is not None and loose_equal(value, test.evaluate(frame)):
-                start = index
-                break
-        if start is None:
-            return NORMAL
-        for body in self.bodies[start:]:
+                return self.bodies[index:]
+        return [] if self.default is None else self.bodies[self.default :]
+
+    def execute(self, frame: Frame) -> int:
+        for body in self.chosen(frame):
             ended = execute_all(body, frame)
+            if ended == BREAK:
+                return NORMAL
+            if ended != NORMAL:
+                return ended
+        return NORMAL
+
+    def steps(self, frame: Frame) -> Steps:
+        for body in self.chosen(frame):
+            ended = yield from steps_of_all(body, frame)
             if ended == BREAK:
                 return NORMAL
             if ended != NORMAL:
@@ -267,6 +371,58 @@ class Return(Statement):
         return RETURN
 
 
+class Yield(Statement):
+    """`yield key => value`; without a key they are counted from 0."""
+
+    __slots__ = ("counter", "key", "value")
+
+    def __init__(self, span: Span, key: Node | None, value: Node | None, counter: int) -> None:
+        super().__init__(span)
+        self.key = key
+        self.value = value
+        self.counter = counter  # the slot of the next key
+
+    def steps(self, frame: Frame) -> Steps:
+        if self.key is not None:
+            key = share(self.key.evaluate(frame))
+        else:
+            count = frame.slots[self.counter]
+            key = count if isinstance(count, float) else 0.0
+            frame.slots[self.counter] = key + 1.0
+        yield key, None if self.value is None else share(self.value.evaluate(frame))
+        return NORMAL
+
+
+class Try(Statement):
+    """`try { } catch ($e) { }`: for run-time errors and what scripts throw; never for budgets and verdicts."""
+
+    __slots__ = ("body", "handler", "variable")
+
+    def __init__(self, span: Span, body: Statement, variable: SlotTarget, handler: Statement) -> None:
+        super().__init__(span)
+        self.body = body
+        self.variable = variable
+        self.handler = handler
+
+    def execute(self, frame: Frame) -> int:
+        try:
+            return self.body.execute(frame)
+        except BudgetError:
+            raise
+        except ScriptError as error:
+            self.variable.store(frame, caught(error))
+        return self.handler.execute(frame)
+
+    def steps(self, frame: Frame) -> Steps:
+        try:
+            return (yield from self.body.steps(frame))
+        except BudgetError:
+            raise
+        except ScriptError as error:
+            self.variable.store(frame, caught(error))
+        return (yield from self.handler.steps(frame))
+
+
 class Barrier(Statement):
     """`barrier name => $shared { … }`: one execution at a time; the variable lives in the process's shared store."""
 
@@ -279,33 +435,63 @@ class Barrier(Statement):
         self.body = body
 
     def execute(self, frame: Frame) -> int:
-        run = frame.run
-        name = to_string(self.name.evaluate(frame))
+        name = self.enter(frame)
         try:
-            run.shared.acquire(name, run)
+            return self.body.execute(frame)
+        finally:
+            self.leave(frame, name)
+
+    def steps(self, frame: Frame) -> Steps:
+        name = self.enter(frame)
+        try:
+            return (yield from self.body.steps(frame))
+        finally:
+            self.leave(frame, name)
+
+    def enter(self, frame: Frame) -> bytes:
+        """Wait for the turn, and read the shared variable."""
+        name = to_string(self.name.evaluate(frame))
+        store = frame.run.shared
+        try:
+            store.acquire(name, frame.run)
         except ScriptError as error:
             error.span = error.span or self.span
             raise
-        try:
-            return self.inside(frame, name)
-        finally:
-            run.shared.release(name, run)
+        if self.variable is not None:
+            self.variable.remove(frame)
+            if name in store.variables:
+                self.variable.store(frame, share(store.variables[name]))
+        return name
 
-    def inside(self, frame: Frame, name: bytes) -> int:
-        variable, store = self.variable, frame.run.shared
-        if variable is None:
-            return self.body.execute(frame)
-        variable.remove(frame)
-        if name in store.variables:
-            variable.store(frame, share(store.variables[name]))
+    def leave(self, frame: Frame, name: bytes) -> None:
+        """Write the shared variable back, and let the next one in."""
+        store = frame.run.shared
         try:
-            return self.body.execute(frame)
+            if self.variable is not None:
+                value = self.variable.peek(frame)
+                if value is UNSET:
+                    store.forget(name)
+                else:
+                    store.remember(name, share(settled(value)))
         finally:
-            value = variable.peek(frame)
-            if value is UNSET:
-                store.forget(name)
-            else:
-                store.remember(name, share(settled(value)))
+            store.release(name, frame.run)
+
+
+class RunModule(Statement):
+    """An import: the module's own statements, unless they have run in this run."""
+
+    __slots__ = ("module", "statements")
+
+    def __init__(self, span: Span, module: int, statements: list[Statement]) -> None:
+        super().__init__(span)
+        self.module = module
+        self.statements = statements
+
+    def execute(self, frame: Frame) -> int:
+        if self.module not in frame.run.modules:
+            frame.run.modules.add(self.module)
+            execute_all(self.statements, frame)
+        return NORMAL
 
 
 class Program:
@@ -318,16 +504,21 @@ class Program:
         span: Span,
         registry: Registry,
         global_names: dict[str, int],
+        global_count: int,
+        initial: list[tuple[int, Value]],
+        boxed: list[int],
         stage_names: frozenset[str],
-        functions: dict[str, Declaration],
+        functions: dict[str, Function],
         warnings: list[Diagnostic],
         notes: list[Diagnostic],
     ) -> None:
         self.statements = statements
         self.span = span
         self.registry = registry
-        self.global_names = global_names
-        self.global_count = len(global_names)
+        self.global_names = global_names  # of the script itself; modules and statics have slots of their own
+        self.global_count = global_count
+        self.initial = initial  # what slots of the globals hold from the start
+        self.boxed = boxed  # the slots of variables that closures capture
         self.stage_variables = {name: slot for name, slot in global_names.items() if name in stage_names}
         self.functions = functions
         self.warnings = warnings
@@ -341,6 +532,6 @@ class Program:
     def find_function(self, name: str) -> Function | None:
         """A function by name, the script's own first."""
         if name in self.functions:
-            return self.functions[name].value
+            return self.functions[name]
         builtin = self.registry.get(name)
         return None if builtin is None else BuiltinFunction(name, builtin)

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from hsl import arithmetic
 from hsl.errors import ScriptError
+from hsl.exceptions import thrown
 from hsl.nodes import Frame, Node
 from hsl.regex import Pattern, compile_pattern
 from hsl.slots import settled
 from hsl.source import Span
-from hsl.values import Value, less, loose_equal, share, to_string, truthy, type_name
+from hsl.values import (
+    Array,
+    Value,
+    less,
+    less_equal,
+    literal,
+    loose_equal,
+    share,
+    strict_equal,
+    to_string,
+    truthy,
+    type_name,
+)
 
 
 class Unary(Node):
@@ -44,7 +58,7 @@ class Binary(Node):
 
     __slots__ = ("left", "operator", "right")
 
-    def __init__(self, span: Span, operator: arithmetic.Operator, left: Node, right: Node) -> None:
+    def __init__(self, span: Span, operator: arithmetic.Operation, left: Node, right: Node) -> None:
         super().__init__(span)
         self.operator = operator
         self.left = left
@@ -54,7 +68,7 @@ class Binary(Node):
         left = self.left.evaluate(frame)
         right = self.right.evaluate(frame)
         try:
-            return self.operator(left, right)
+            return self.operator.apply(left, right)
         except ScriptError as error:
             raise self.located(error) from None
 
@@ -75,8 +89,8 @@ class Add(Binary):
             raise self.located(error) from None
 
 
-class Less(Binary):
-    """`<`, two numbers first."""
+class Subtract(Binary):
+    """`-`, two numbers first."""
 
     __slots__ = ()
 
@@ -84,24 +98,180 @@ class Less(Binary):
         left = self.left.evaluate(frame)
         right = self.right.evaluate(frame)
         if isinstance(left, float) and isinstance(right, float):
-            return left < right
-        return less(left, right)
+            return left - right
+        try:
+            return arithmetic.subtract(left, right)
+        except ScriptError as error:
+            raise self.located(error) from None
 
 
-class Equal(Binary):
-    """`==`, equal types first."""
+class Multiply(Binary):
+    """`*`, two numbers first."""
 
     __slots__ = ()
 
     def evaluate(self, frame: Frame) -> Value:
         left = self.left.evaluate(frame)
         right = self.right.evaluate(frame)
-        if type(left) is type(right) and isinstance(left, float | bytes):
+        if isinstance(left, float) and isinstance(right, float):
+            return left * right
+        try:
+            return arithmetic.multiply(left, right)
+        except ScriptError as error:
+            raise self.located(error) from None
+
+
+class Comparison(Binary):
+    """An operator whose value is a boolean: `test` computes it."""
+
+    __slots__ = ()
+
+    def evaluate(self, frame: Frame) -> Value:
+        return self.test(frame)
+
+
+class Less(Comparison):
+    """`<`, two numbers first."""
+
+    __slots__ = ()
+
+    def test(self, frame: Frame) -> bool:
+        left = self.left.evaluate(frame)
+        right = self.right.evaluate(frame)
+        if isinstance(left, float) and isinstance(right, float):
+            return left < right
+        return less(left, right)
+
+
+class LessEqual(Comparison):
+    """`<=`, two numbers first."""
+
+    __slots__ = ()
+
+    def test(self, frame: Frame) -> bool:
+        left = self.left.evaluate(frame)
+        right = self.right.evaluate(frame)
+        if isinstance(left, float) and isinstance(right, float):
+            return left <= right
+        return less_equal(left, right)
+
+
+class Greater(Comparison):
+    """`>`, two numbers first."""
+
+    __slots__ = ()
+
+    def test(self, frame: Frame) -> bool:
+        left = self.left.evaluate(frame)
+        right = self.right.evaluate(frame)
+        if isinstance(left, float) and isinstance(right, float):
+            return left > right
+        return less(right, left)
+
+
+class GreaterEqual(Comparison):
+    """`>=`, two numbers first."""
+
+    __slots__ = ()
+
+    def test(self, frame: Frame) -> bool:
+        left = self.left.evaluate(frame)
+        right = self.right.evaluate(frame)
+        if isinstance(left, float) and isinstance(right, float):
+            return left >= right
+        return less_equal(right, left)
+
+
+class Equal(Comparison):
+    """`==`, equal types first."""
+
+    __slots__ = ()
+
+    def test(self, frame: Frame) -> bool:
+        left = self.left.evaluate(frame)
+        right = self.right.evaluate(frame)
+        if isinstance(left, bytes) and isinstance(right, bytes):
+            return left == right
+        if isinstance(left, float) and isinstance(right, float):
             return left == right
         try:
             return loose_equal(left, right)
         except ScriptError as error:
             raise self.located(error) from None
+
+
+class NotEqual(Comparison):
+    """`!=`, equal types first."""
+
+    __slots__ = ()
+
+    def test(self, frame: Frame) -> bool:
+        left = self.left.evaluate(frame)
+        right = self.right.evaluate(frame)
+        if isinstance(left, bytes) and isinstance(right, bytes):
+            return left != right
+        if isinstance(left, float) and isinstance(right, float):
+            return left != right
+        try:
+            return not loose_equal(left, right)
+        except ScriptError as error:
+            raise self.located(error) from None
+
+
+class Identical(Comparison):
+    """`===`, equal types first."""
+
+    __slots__ = ()
+
+    def test(self, frame: Frame) -> bool:
+        left = self.left.evaluate(frame)
+        right = self.right.evaluate(frame)
+        if isinstance(left, bytes) and isinstance(right, bytes):
+            return left == right
+        if isinstance(left, float) and isinstance(right, float):
+            return left == right
+        try:
+            return strict_equal(left, right)
+        except ScriptError as error:
+            raise self.located(error) from None
+
+
+class NotIdentical(Comparison):
+    """`!==`, equal types first."""
+
+    __slots__ = ()
+
+    def test(self, frame: Frame) -> bool:
+        left = self.left.evaluate(frame)
+        right = self.right.evaluate(frame)
+        if isinstance(left, bytes) and isinstance(right, bytes):
+            return left != right
+        if isinstance(left, float) and isinstance(right, float):
+            return left != right
+        try:
+            return not strict_equal(left, right)
+        except ScriptError as error:
+            raise self.located(error) from None
+
+
+SPECIAL: Final[dict[str, type[Binary]]] = {
+    "+": Add,
+    "-": Subtract,
+    "*": Multiply,
+    "<": Less,
+    "<=": LessEqual,
+    ">": Greater,
+    ">=": GreaterEqual,
+    "==": Equal,
+    "!=": NotEqual,
+    "===": Identical,
+    "!==": NotIdentical,
+}
+
+
+def binary(span: Span, operator: str, left: Node, right: Node) -> Binary:
+    """The node of an operator of two operands."""
+    return SPECIAL.get(operator, Binary)(span, arithmetic.BINARY[operator], left, right)
 
 
 class Concatenation(Node):
@@ -128,7 +298,10 @@ class Not(Node):
         self.operand = operand
 
     def evaluate(self, frame: Frame) -> Value:
-        return not truthy(self.operand.evaluate(frame))
+        return not self.operand.test(frame)
+
+    def test(self, frame: Frame) -> bool:
+        return not self.operand.test(frame)
 
 
 class And(Node):
@@ -141,8 +314,11 @@ class And(Node):
         self.parts = parts
 
     def evaluate(self, frame: Frame) -> Value:
+        return self.test(frame)
+
+    def test(self, frame: Frame) -> bool:
         for part in self.parts:  # noqa: SIM110  (a generator here costs a call per operand)
-            if not truthy(part.evaluate(frame)):
+            if not part.test(frame):
                 return False
         return True
 
@@ -150,9 +326,9 @@ class And(Node):
 class Or(And):
     __slots__ = ()
 
-    def evaluate(self, frame: Frame) -> Value:
+    def test(self, frame: Frame) -> bool:
         for part in self.parts:  # noqa: SIM110
-            if truthy(part.evaluate(frame)):
+            if part.test(frame):
                 return True
         return False
 
@@ -168,10 +344,10 @@ class Ternary(Node):
         self.aliases = otherwise.aliases or (condition if then is None else then).aliases
 
     def evaluate(self, frame: Frame) -> Value:
+        if self.then is not None:
+            return (self.then if self.condition.test(frame) else self.otherwise).evaluate(frame)
         value = self.condition.evaluate(frame)
-        if truthy(value):
-            return value if self.then is None else self.then.evaluate(frame)
-        return self.otherwise.evaluate(frame)
+        return value if truthy(value) else self.otherwise.evaluate(frame)
 
 
 class Coalesce(Node):
@@ -190,7 +366,7 @@ class Coalesce(Node):
         return self.right.evaluate(frame) if value is None else value
 
 
-class Match(Node):
+class MatchRegex(Node):
     """`=~` and `!~`; a literal pattern was compiled at load."""
 
     __slots__ = ("negated", "pattern", "source", "subject")
@@ -203,6 +379,9 @@ class Match(Node):
         self.negated = negated
 
     def evaluate(self, frame: Frame) -> Value:
+        return self.test(frame)
+
+    def test(self, frame: Frame) -> bool:
         subject = self.subject.evaluate(frame)
         try:
             pattern = self.pattern
@@ -215,3 +394,79 @@ class Match(Node):
             return pattern.matches(text) is not self.negated
         except ScriptError as error:
             raise self.located(error) from None
+
+
+class Match(Node):
+    """`match (subject) { tests => value, … }`; without tests it is the default."""
+
+    __slots__ = ("arms", "subject")
+
+    def __init__(self, span: Span, subject: Node, arms: list[tuple[list[Node], Node]]) -> None:
+        super().__init__(span)
+        self.subject = subject
+        self.arms = arms
+        self.aliases = any(value.aliases for _, value in arms)
+
+    def evaluate(self, frame: Frame) -> Value:
+        subject = self.subject.evaluate(frame)
+        for tests, value in self.arms:
+            for test in tests:
+                if strict_equal(subject, test.evaluate(frame)):
+                    return value.evaluate(frame)
+            if not tests:
+                return value.evaluate(frame)
+        shown = literal(subject)[:100].decode("utf-8", "replace")
+        raise ScriptError(f"match: no arm for {shown}", self.span)
+
+
+class Throw(Node):
+    """`throw value`: leaves for the nearest `catch`."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, span: Span, value: Node) -> None:
+        super().__init__(span)
+        self.value = value
+
+    def evaluate(self, frame: Frame) -> Value:
+        raise thrown(self.value.evaluate(frame), self.span)
+
+
+class ArrayLiteral(Node):
+    """`[a, k => b, ...c]`."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, span: Span, items: list[tuple[Node | None, Node, bool]]) -> None:
+        super().__init__(span)
+        self.items = items
+
+    def evaluate(self, frame: Frame) -> Value:
+        array = Array()
+        try:
+            for key_node, node, spread in self.items:
+                key = None if key_node is None else key_node.evaluate(frame)
+                value = node.evaluate(frame)
+                if spread:
+                    spread_into(array, value)
+                    continue
+                if node.aliases:
+                    share(value)
+                if key_node is None:
+                    array.append(value)
+                else:
+                    array.set(key, value)
+        except ScriptError as error:
+            raise self.located(error) from None
+        return array
+
+
+def spread_into(array: Array, value: Value) -> None:
+    """`...value` in an array literal: numeric keys are renumbered, string keys kept."""
+    if not isinstance(value, Array):
+        raise ScriptError(f"... wants an array, got {type_name(value)}")
+    for key, item in value.pairs():
+        if isinstance(key, float):
+            array.append(share(item))
+        else:
+            array.set(key, share(item))

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import Final, TypeAlias
+
 from hsl.errors import ScriptError
 from hsl.run import Run
 from hsl.slots import Slot
 from hsl.source import Span
-from hsl.values import Value
+from hsl.values import Object, Value, truthy
 
-NORMAL, BREAK, CONTINUE, RETURN = 0, 1, 2, 3  # how a statement ended
+NORMAL: Final = 0  # how a statement ended
+BREAK: Final = 1
+CONTINUE: Final = 2
+RETURN: Final = 3
+
+Steps: TypeAlias = Generator[tuple[Value, Value], None, int]  # what a generator's statement yields, and how it ended
 
 
 class Frame:
-    """One activation: the variables of the script or of a function call. The script's own frame uses `run.globals`."""
+    """One activation: the variables of the script or of a function call, and the object that a method runs on.
 
-    __slots__ = ("result", "run", "slots")
+    The frames of the script itself and of its modules use `run.globals`.
+    """
 
-    def __init__(self, run: Run, slots: list[Slot]) -> None:
+    __slots__ = ("result", "run", "slots", "this")
+
+    def __init__(self, run: Run, slots: list[Slot], this: Object | None = None) -> None:
         self.run = run
         self.slots = slots
+        self.this = this
         self.result: Value = None
 
 
@@ -36,6 +48,10 @@ class Node:
 
     def evaluate(self, frame: Frame) -> Value:
         raise AssertionError(f"{type(self).__name__} has no value")
+
+    def test(self, frame: Frame) -> bool:
+        """The truth of the value."""
+        return truthy(self.evaluate(frame))
 
     def peek(self, frame: Frame) -> Slot:
         """The value for `isset` and `??`: Unset where something on the way is missing, never an error for that."""
@@ -58,6 +74,11 @@ class Statement:
 
     def execute(self, frame: Frame) -> int:
         raise AssertionError(f"{type(self).__name__} cannot be executed")
+
+    def steps(self, frame: Frame) -> Steps:
+        """The same inside a generator: yields what the `yield` statements below yield."""
+        yield from ()  # a statement without any
+        return self.execute(frame)
 
 
 class Constant(Node):

@@ -7,12 +7,12 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from hsl import bridge
 from hsl.errors import BudgetError, ScriptError, StackEntry
 from hsl.shared import SharedStore
-from hsl.slots import UNSET, Slot, Unset, settled
+from hsl.slots import UNSET, Cell, Slot, is_set, settled
 from hsl.values import Value, share
 
 if TYPE_CHECKING:
@@ -47,20 +47,25 @@ class Run:
 
     __slots__ = (
         "budget",
+        "call_depth",
         "calls",
         "deadline",
         "fuel",
         "globals",
+        "home",
         "host",
         "message_id",
+        "modules",
         "nesting",
         "output",
         "program",
         "shared",
         "slice",
+        "spaces",
         "started",
         "steps",
         "turn_ends",
+        "variables",
         "written",
     )
 
@@ -81,11 +86,13 @@ class Run:
         self.budget = budget or Budget()
         self.shared = shared or SharedStore()
         self.message_id = message_id
-        self.globals: list[Slot] = [UNSET] * program.global_count
-        if variables is not None:
-            for name, slot in program.stage_variables.items():
-                self.globals[slot] = share(variables(name))
+        self.variables = variables
+        self.globals: list[Slot] = self.space(program)  # of `home`
+        self.home: object = program  # the program whose function is running
+        self.spaces: dict[Program, list[Slot]] = {program: self.globals}
+        self.modules: set[int] = set()  # those that have run
         self.calls: list[object] = []  # the declarations now executing, outermost first
+        self.call_depth: int = self.budget.call_depth
         self.started = time.monotonic()
         self.deadline = self.started + self.budget.seconds
         self.steps = 0
@@ -93,6 +100,32 @@ class Run:
         self.turn_ends = self.started + TURN
         self.nesting = 0  # of the nodes in all running functions
         self.written = 0
+
+    def space(self, program: Program) -> list[Slot]:
+        """The variables of a program before it runs: what the host sets, class statics, data imports."""
+        slots: list[Slot] = [UNSET] * program.global_count
+        for slot, value in program.initial:
+            slots[slot] = value
+        if self.variables is not None:
+            for name, slot in program.stage_variables.items():
+                slots[slot] = share(self.variables(name))
+        for slot in program.boxed:
+            slots[slot] = Cell(slots[slot])
+        return slots
+
+    def move(self, program: object) -> object:
+        """Make the globals of a program the current ones; gives the program whose they were.
+
+        Functions travel between scripts in the memory that these share; each keeps to the variables of its own.
+        """
+        before = self.home
+        if program is not before:
+            home = cast("Program", program)
+            if home not in self.spaces:
+                self.spaces[home] = self.space(home)
+            self.home = home
+            self.globals = self.spaces[home]
+        return before
 
     def execute(self) -> Value:
         """Run the program to its end; the value of a `return` outside functions, or None.
@@ -166,18 +199,23 @@ class Run:
     def variable(self, name: str) -> Value:
         """A global of the script by name, None if it is not set (or not used by the script)."""
         slot = self.program.global_names.get(name)
-        return None if slot is None else settled(self.globals[slot])
+        return None if slot is None else settled(self.spaces[self.program][slot])
 
     def is_set(self, name: str) -> bool:
         """Whether a global of the script holds anything, none included."""
         slot = self.program.global_names.get(name)
-        return slot is not None and not isinstance(self.globals[slot], Unset)
+        return slot is not None and is_set(self.spaces[self.program][slot])
 
     def set_variable(self, name: str, value: Value) -> None:
         """Set a stage variable, read-only ones included (SetSender updates $sender)."""
         slot = self.program.global_names.get(name)
         if slot is not None:
-            self.globals[slot] = share(value)
+            slots = self.spaces[self.program]
+            held = slots[slot]
+            if isinstance(held, Cell):
+                held.content = share(value)
+            else:
+                slots[slot] = share(value)
 
     def trace(self, error: ScriptError, function: str, span: Span | None) -> None:
         """Note on its way out that an error passed a call."""

@@ -1,7 +1,8 @@
-"""Memory that the scripts of one process share: the `cache` statement's buckets, barriers and their variables.
+"""Memory that the scripts of one process share: the `cache` statement's buckets; variables, each with a barrier.
 
-One re-entrant lock guards a barrier's name; it is released on return, throw, verdict and cancellation. All scripts of a
-process run on one event loop, so the lock is a queue of waiting runs, not a thread's lock.
+`barrier` and the memory_* functions name the same variables. One re-entrant lock guards a name; it is released on
+return, throw, verdict and cancellation. All scripts of a process run on one event loop, so the lock is a queue of
+waiting runs, not a thread's lock.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from hsl.bridge import Stacks, pause
 from hsl.errors import ScriptError
-from hsl.values import Value
+from hsl.values import Value, share
 
 if TYPE_CHECKING:
     from hsl.run import Run
@@ -113,10 +115,10 @@ class SharedStore:
         return bucket
 
     def remember(self, name: bytes, value: Value) -> None:
-        """Keep a barrier's shared variable. Raises ScriptError at MAX_VARIABLES."""
+        """Keep a shared variable; an array is marked as shared. Raises ScriptError at MAX_VARIABLES."""
         if name not in self.variables and len(self.variables) >= MAX_VARIABLES:
             raise ScriptError(f"more than {MAX_VARIABLES} shared variables")
-        self.variables[name] = value
+        self.variables[name] = share(value)
 
     def forget(self, name: bytes) -> None:
         self.variables.pop(name, None)
@@ -125,6 +127,15 @@ class SharedStore:
         """Drop the per-message caches of a message that is gone."""
         for name in [item for item in self.buckets if item[0].startswith(f"$messageid:{message_id}:")]:
             del self.buckets[name]
+
+    @contextmanager
+    def held(self, name: bytes, run: Run) -> Iterator[None]:
+        """Hold the lock of a name, standing still until it is free. Raises ScriptError where nothing can wait."""
+        self.acquire(name, run)
+        try:
+            yield
+        finally:
+            self.release(name, run)
 
     def acquire(self, name: bytes, run: Run) -> None:
         """Enter a barrier, standing still until it is free."""

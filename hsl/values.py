@@ -10,21 +10,25 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-from hsl.errors import ScriptError
+from mypy_extensions import mypyc_attr
 
-MAX_ARRAY_DEPTH = 1_000
-MAX_STRING = 64 * 1024 * 1024  # bytes of one string
-MAX_ITEMS = 4_000_000  # items of one array
-MAX_WORK = 1_000_000  # items visited by one comparison, written by one conversion to a string
+from hsl.errors import ScriptError, near
+
+MAX_ARRAY_DEPTH: Final = 1_000
+MAX_STRING: Final = 64 * 1024 * 1024  # bytes of one string
+MAX_ITEMS: Final = 4_000_000  # items of one array
+MAX_WORK: Final = 1_000_000  # items visited by one comparison, written by one conversion to a string
 
 INTEGER_KEY = re.compile(rb"(?:0|-?[1-9][0-9]{0,15})\Z")
 DECIMAL = re.compile(rb"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*\Z")
 HEXADECIMAL = re.compile(rb"\s*([+-]?)0[xX]([0-9a-fA-F]{1,256})\s*\Z")
-EXACT = float(2**53)
+EXACT: Final = float(2**53)
+NINE: Final = 0x39  # the last character that a number can begin with
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Function:
     """A callable value. `call` takes the run, the arguments and gives the result; subclasses live in the evaluator."""
 
@@ -36,16 +40,58 @@ class Function:
     def call(self, run: object, arguments: list[Value]) -> Value:
         raise ScriptError(f"{self.name} cannot be called")
 
+    def same(self, other: Function) -> bool:
+        """Whether both are the same function (===)."""
+        return self is other
 
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Object:
-    """An instance of a class, held by reference."""
+    """An instance of a class, held by reference. `->` and `[]` on it come here.
+
+    `this` is the object whose function is running, or None: private and readonly members open only to themselves.
+    All raise ScriptError for what the class does not allow.
+    """
 
     __slots__ = ("class_name",)
 
     def __init__(self, class_name: str) -> None:
         self.class_name = class_name
 
+    def read(self, key: Value, this: Object | None) -> Value:
+        """The property or bound method; None where there is none."""
+        return None
 
+    def has(self, key: Value, this: Object | None) -> bool:
+        return False
+
+    def write(self, key: Value, value: Value, this: Object | None) -> None:
+        raise ScriptError(f"{self.class_name} has no properties to assign to")
+
+    def remove(self, key: Value, this: Object | None) -> bool:
+        raise ScriptError(f"{self.class_name} has no properties to unset")
+
+    def invoke(self, run: object, key: Value, arguments: list[Value], this: Object | None) -> Value:
+        """Call a method, or a function that a property holds."""
+        function = self.read(key, this)
+        if isinstance(function, Function):
+            return function.call(run, arguments)
+        raise self.no_method(key)
+
+    def methods(self) -> list[str]:
+        """The names of the methods, for hints."""
+        return []
+
+    def no_method(self, key: Value) -> ScriptError:
+        name = to_text(key)
+        return ScriptError(f"{self.class_name} has no method {name}()", None, near(name, self.methods()))
+
+    def walk(self, run: object) -> Iterator[tuple[Value, Value]]:
+        """The keys and values that `foreach` sees."""
+        raise ScriptError(f"foreach wants an array or an iterator, got {self.class_name}")
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Resource:
     """A handle of the host (a certificate, a key) that scripts pass around but cannot look into."""
 
@@ -104,30 +150,34 @@ class Array:
 
     def get(self, key: Value) -> Value:
         """The value at a key (cast by the reference's rules), or None."""
-        key = array_key(key)
         items = self.items
         if items is not None:
-            if type(key) is float and 0 <= key < len(items):
+            if not isinstance(key, float):
+                key = array_key(key)
+                if not isinstance(key, float):
+                    return None
+            if -1.0 < key < len(items):
                 return items[int(key)]
             return None
-        assert self.map is not None
-        return self.map.get(key)
+        entries = self.map
+        assert entries is not None
+        return entries.get(array_key(key))
 
     def has(self, key: Value) -> bool:
         key = array_key(key)
         if self.items is not None:
-            return type(key) is float and 0 <= key < len(self.items)
+            return isinstance(key, float) and 0 <= key < len(self.items)
         assert self.map is not None
         return key in self.map
 
     def set(self, key: Value, value: Value) -> None:
         """Store in place: the caller owns this array."""
         key = array_key(key)
-        if type(value) is Array:
+        if isinstance(value, Array):
             self.deepen(value)
         items = self.items
         if items is not None:
-            if type(key) is float:
+            if isinstance(key, float):
                 size = len(items)
                 if 0 <= key < size:
                     items[int(key)] = value
@@ -136,23 +186,26 @@ class Array:
                     self.append(value)
                     return
             self.to_map()
-        assert self.map is not None
-        if len(self.map) >= MAX_ITEMS:
-            raise ScriptError(f"array exceeds {MAX_ITEMS} items")
-        if type(key) is Array:
+        entries = self.map
+        assert entries is not None
+        if isinstance(key, float):
+            if self.next_index <= key < EXACT:
+                self.next_index = key + 1.0
+        elif isinstance(key, Array):
             key.shared = True
-        self.map[key] = value
-        if type(key) is float and key >= self.next_index and key < EXACT:
-            self.next_index = key + 1.0
+        if len(entries) >= MAX_ITEMS:
+            raise ScriptError(f"array exceeds {MAX_ITEMS} items")
+        entries[key] = value
 
     def append(self, value: Value) -> None:
         """Store at the next index, in place: the caller owns this array."""
-        if type(value) is Array:
+        if isinstance(value, Array):
             self.deepen(value)
-        if self.items is not None:
-            if len(self.items) >= MAX_ITEMS:
+        items = self.items
+        if items is not None:
+            if len(items) >= MAX_ITEMS:
                 raise ScriptError(f"array exceeds {MAX_ITEMS} items")
-            self.items.append(value)
+            items.append(value)
         else:
             self.set(self.next_index, value)
 
@@ -198,7 +251,7 @@ class Array:
     def copy(self) -> Array:
         """A shallow copy; nested arrays become shared."""
         for value in self.values():
-            if type(value) is Array:
+            if isinstance(value, Array):
                 value.shared = True
         array = Array()
         array.depth = self.depth
@@ -209,6 +262,13 @@ class Array:
             array.items = None
             array.map = dict(self.map or {})
         return array
+
+    def become(self, other: Array) -> None:
+        """Take the content of another array, which nobody else holds."""
+        self.items = other.items
+        self.map = other.map
+        self.next_index = other.next_index
+        self.depth = other.depth
 
     def deepen(self, child: Array) -> None:
         if child.depth >= self.depth:
@@ -227,12 +287,16 @@ class Array:
         return f"Array({to_text(self)!r})"
 
 
-Value: TypeAlias = bool | float | bytes | Array | Function | Object | Resource | None
+# The order is that in which compiled code tells them apart.
+Value: TypeAlias = float | bytes | bool | None | Array | Function | Object | Resource  # noqa: RUF036
+
+
+NAN_KEY: Final[Value] = math.nan  # one object: a dict finds NaN by identity
 
 
 def share(value: Value) -> Value:
     """To be called on a value that comes out of a variable and is stored once more."""
-    if type(value) is Array:
+    if isinstance(value, Array):
         value.shared = True
     return value
 
@@ -240,21 +304,18 @@ def share(value: Value) -> Value:
 def array_key(key: Value) -> Value:
     """A key after the reference's casts ("operators", subscript): booleans and integer strings become numbers,
     fractions are cut off; numbers never wrap."""
-    kind = type(key)
-    if kind is float:
-        assert isinstance(key, float)
-        if key.is_integer():
-            return key + 0.0
-        if math.isfinite(key):
-            return float(math.trunc(key)) + 0.0
-        return math.nan if key != key else key
-    if kind is bytes:
-        assert isinstance(key, bytes)
-        if len(key) <= 17 and INTEGER_KEY.match(key):
+    if isinstance(key, float):
+        if -EXACT <= key <= EXACT:
+            return float(int(key))
+        return NAN_KEY if key != key else key
+    if isinstance(key, bytes):
+        if not 0 < len(key) <= 17 or key[0] > NINE:  # most keys are names
+            return key
+        if INTEGER_KEY.match(key):
             number = float(key)
             return number if abs(number) <= EXACT - 1 else key
         return key
-    if kind is bool:
+    if isinstance(key, bool):
         return 1.0 if key else 0.0
     return key
 
@@ -284,7 +345,7 @@ def truthy(value: Value) -> bool:
         return False
     if isinstance(value, float):
         return value != 0.0
-    if isinstance(value, bytes | Array):
+    if isinstance(value, (bytes, Array)):
         return len(value) > 0
     return True
 
@@ -397,8 +458,12 @@ def strict_equal(left: Value, right: Value) -> bool:
         return left is right
     if isinstance(left, Array) and isinstance(right, Array):
         return arrays_equal(left, right)
-    if isinstance(left, float | bytes):
-        return type(left) is type(right) and left == right
+    if isinstance(left, float):
+        return isinstance(right, float) and left == right
+    if isinstance(left, bytes):
+        return isinstance(right, bytes) and left == right
+    if isinstance(left, Function) and isinstance(right, Function):
+        return left.same(right)
     return left is right
 
 

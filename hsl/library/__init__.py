@@ -15,6 +15,7 @@ from hsl.library import (
     mathematical,
     misc,
     regularexpression,
+    sharedmemory,
     strings,
 )
 
@@ -29,6 +30,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     misc.chapter,
     strings.chapter,
     regularexpression.chapter,
+    sharedmemory.chapter,
 )
 
 

@@ -1,4 +1,4 @@
-"""Chapter "Encodings and JSON": base16 to base64 (RFC 4648) and JSON (RFC 8259)."""
+"""Chapter "Encodings and JSON": base32 and base64 (RFC 4648), CSV (RFC 4180) and JSON (RFC 8259)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from hsl.arithmetic import check_string
 from hsl.builtins import Chapter, Options, option
 from hsl.errors import ScriptError
+from hsl.library.csvtext import CsvOptions, NotCSV, read_csv, read_schema
 from hsl.values import Array, Value, number_text, to_string
 
 chapter = Chapter("Encodings and JSON")
@@ -25,7 +26,9 @@ NOT_BASE32 = bytes(sorted(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ2345
 MAX_JSON_DEPTH = 500  # arrays and objects within each other
 MAX_JSON_ITEMS = 1_000_000  # values of one JSON text: it is read and written in one go, in about a second
 JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
-JSON_COMMENT = re.compile(r'("(?:[^"\\]|\\.)*+"?)|//[^\n]*|/\*(?:.*?\*/|.*)', re.DOTALL)
+JSON_COMMENT = re.compile(r'("(?:[^"\\]|\\.)*+"?)|//[^\n]*|/\*(?:.*?(\*/)|.*)', re.DOTALL)
+JSON_SCALAR = re.compile(r'"(?:[^"\\]|\\.)*+"|//[^\n]*|/\*.*?\*/|-?[0-9][0-9.eE+-]*|-?[A-Z][A-Za-z]*', re.DOTALL)
+NOT_LINE_END = re.compile(r"[^\n]")
 
 
 @chapter.function("base64_encode", constant=True)
@@ -82,7 +85,15 @@ def check_json(items: int) -> None:
 
 
 class NotJSON(ValueError):
-    """A value that has no JSON form, or a text that is not JSON."""
+    """A value that has no JSON form, or a text that is not JSON: what is wrong, and after how many characters.
+
+    Without an offset it is a number or a string: `wrong_scalar` finds it.
+    """
+
+    def __init__(self, message: str = "", offset: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.offset = offset
 
 
 class EncodeOptions(Options):
@@ -166,6 +177,20 @@ def is_list(array: Array) -> bool:
     return all(isinstance(key, float) and key == index for index, key in enumerate(array.keys()))
 
 
+@chapter.function("csv_decode", constant=True)
+def csv_decode(string: bytes, options: CsvOptions) -> Array | None:
+    """Return the rows of a CSV text, or none if it is not CSV or a field is not of its schema's type.
+
+    With a header each row has the columns' names as keys, and all rows have as many fields as the header. Empty lines
+    are passed over. The schema maps columns (without a header their numbers from 0) to options of their own.
+    """
+    schema = read_schema(options.schema, "csv_decode")
+    try:
+        return read_csv(string, options, schema, "csv_decode")
+    except NotCSV:
+        return None
+
+
 class DecodeOptions(Options):
     allow_comments: bool = option(False, "Pass over // and /* */ comments.")
 
@@ -177,16 +202,54 @@ def json_decode(string: bytes, options: DecodeOptions) -> Value:
     NaN, Infinity, numbers out of range, lone surrogates, text that is not UTF-8 and nesting over 500 are errors.
     """
     try:
-        text = string.decode()
-        if options.allow_comments:
-            text = JSON_COMMENT.sub(lambda match: match[1] or " ", text)
-        check_json(text.count(",") + text.count("[") + text.count("{"))
-        check_depth(text)
+        return read_json(string, options.allow_comments)
+    except NotJSON:
+        return None
+
+
+def read_json(data: bytes, comments: bool) -> Value:
+    """The value of a JSON text, maybe with // and /* */ comments. Raises NotJSON; ScriptError over the limit."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise NotJSON("the text is not UTF-8", len(data[: error.start].decode())) from None
+    if comments:
+        text = JSON_COMMENT.sub(blank_comment, text)
+    check_json(text.count(",") + text.count("[") + text.count("{"))
+    check_depth(text)
+    try:
         return to_value(
             json.loads(text, parse_int=finite, parse_float=finite, parse_constant=refuse, object_pairs_hook=Members)
         )
-    except ValueError:  # NotJSON, JSONDecodeError, UnicodeError
-        return None
+    except json.JSONDecodeError as error:
+        message = error.msg[0].lower() + error.msg[1:].removesuffix(" at").rstrip(": ")
+        raise NotJSON(message, error.pos) from None
+    except UnicodeEncodeError:
+        raise NotJSON("a surrogate is alone") from None
+
+
+def blank_comment(match: re.Match[str]) -> str:
+    """What stands for a comment: as many blanks, so that places stay; strings stay as they are."""
+    if match[1] is not None:
+        return match[1]
+    if match[0].startswith("/*") and match[2] is None:
+        raise NotJSON("a comment has no end", match.start())
+    return NOT_LINE_END.sub(" ", match[0])
+
+
+def wrong_scalar(text: str) -> NotJSON:
+    """The first number or string that JSON's grammar or Python lets through, and we do not, with its place."""
+    for token in JSON_SCALAR.finditer(text):
+        try:
+            if token[0][0] == '"':
+                json.loads(token[0]).encode()
+            elif token[0][0] != "/":
+                finite(token[0])
+        except UnicodeEncodeError:
+            return NotJSON("a surrogate is alone", token.start())
+        except ValueError:
+            return NotJSON(f"{token[0][:40]} is no number of JSON", token.start())
+    return NotJSON("this is not JSON", 0)
 
 
 class Members(list[tuple[str, Any]]):
@@ -213,7 +276,7 @@ def check_depth(text: str) -> None:
         first = token[0][0]
         depth += 1 if first in "[{" else -1 if first in "]}" else 0
         if depth > MAX_JSON_DEPTH:
-            raise NotJSON
+            raise NotJSON(f"nested more than {MAX_JSON_DEPTH} deep", token.start())
 
 
 def to_value(parsed: Any) -> Value:

@@ -1,0 +1,51 @@
+"""What a script of one kind may use: functions, preset variables, files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hsl.builtins import Registry
+from hsl.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable that the host sets before the script runs. `keys` documents the keys of an array."""
+
+    name: str
+    type: str
+    doc: str
+    readonly: bool = True
+    keys: tuple[Variable, ...] = ()
+
+
+class Loader(Protocol):
+    """Where included and imported files come from. Raises LoadError with a sentence for the script's author."""
+
+    def load(self, path: str) -> Source:
+        """A script file."""
+
+    def load_module(self, path: str) -> Source:
+        """A module: the same, and by scheme what the host ships."""
+
+    def load_data(self, path: str) -> tuple[str, bytes]:
+        """A data file: its name, and its bytes."""
+
+
+class LoadError(Exception):
+    """A file that a script names cannot be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What a script of one kind may use.
+
+    `elsewhere` explains a function that exists, but not for this kind of script.
+    """
+
+    registry: Registry
+    variables: Mapping[str, Variable] = field(default_factory=dict)
+    loader: Loader | None = None
+    elsewhere: Callable[[str], str | None] = lambda name: None

@@ -1,0 +1,455 @@
+"""Nodes that reach into arrays, strings and objects: subscripts, properties, slices, and assignments to all of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hsl import arithmetic
+from hsl.errors import ScriptError
+from hsl.nodes import Frame, Node
+from hsl.slots import UNSET, Slot, settled
+from hsl.source import Span
+from hsl.values import Array, Object, Value, array_key, share, to_number, type_name
+from hsl.variables import SlotTarget, Target
+
+BYTES: Final = [bytes([byte]) for byte in range(256)]
+
+
+# ---------------------------------------------------------------- reading
+
+
+def subscript(base: Value, index: Value, this: Object | None) -> Value:
+    """`base[index]` and `base->index`; of a missing key, or of anything that has no keys, none."""
+    if isinstance(base, Array):
+        return base.get(index)
+    if isinstance(base, bytes):
+        if isinstance(index, bytes):
+            key = array_key(index)
+            return byte_at(base, key) if isinstance(key, float) else None
+        if isinstance(index, float):
+            return byte_at(base, index)
+        return byte_at(base, to_number(index)) if isinstance(index, bool) else None
+    if isinstance(base, Object):
+        return base.read(index, this)
+    return None
+
+
+def byte_at(text: bytes, place: float) -> Value:
+    """One byte of a string; a negative place counts from the end."""
+    if not -len(text) <= place < len(text):
+        return None
+    at = int(place)
+    return BYTES[text[at]] if at >= 0 else BYTES[text[len(text) + at]]
+
+
+class Subscript(Node):
+    __slots__ = ("base", "index")
+
+    def __init__(self, span: Span, base: Node, index: Node) -> None:
+        super().__init__(span)
+        self.aliases = True
+        self.base = base
+        self.index = index
+
+    def evaluate(self, frame: Frame) -> Value:
+        base = self.base.evaluate(frame)
+        index = self.index.evaluate(frame)
+        if isinstance(base, Array):
+            return base.get(index)
+        return self.other(base, index, frame)
+
+    def other(self, base: Value, index: Value, frame: Frame) -> Value:
+        try:
+            return subscript(base, index, frame.this)
+        except ScriptError as error:
+            raise self.located(error) from None
+
+    def peek(self, frame: Frame) -> Slot:
+        base = settled(self.base.peek(frame))
+        index = self.index.evaluate(frame)
+        if isinstance(base, Array):
+            return base.get(index) if base.has(index) else UNSET
+        if isinstance(base, Object):
+            return base.read(index, frame.this) if base.has(index, frame.this) else UNSET
+        value = subscript(base, index, frame.this)
+        return UNSET if value is None else value
+
+
+class Tolerant(Subscript):
+    """A subscript below `??` and `isset`, in which private members are missing ones."""
+
+    __slots__ = ()
+
+    def evaluate(self, frame: Frame) -> Value:
+        return settled(self.peek(frame))
+
+
+class Property(Subscript):
+    """`base->name`."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, span: Span, base: Node, index: Node, key: Value) -> None:
+        super().__init__(span, base, index)
+        self.key = key
+
+    def evaluate(self, frame: Frame) -> Value:
+        return self.other(self.base.evaluate(frame), self.key, frame)
+
+
+class Slice(Node):
+    """`base[first:last:step]`."""
+
+    __slots__ = ("base", "bounds")
+
+    def __init__(self, span: Span, base: Node, bounds: list[Node | None]) -> None:
+        super().__init__(span)
+        self.base = base
+        self.bounds = bounds
+
+    def evaluate(self, frame: Frame) -> Value:
+        base = self.base.evaluate(frame)
+        first, last, step = bound_values(self.bounds, frame)
+        try:
+            return arithmetic.slice_value(base, first, last, step)
+        except ScriptError as error:
+            raise self.located(error) from None
+
+
+def bound_values(bounds: list[Node | None], frame: Frame) -> arithmetic.Bounds:
+    values = [None if bound is None else index_of(bound.evaluate(frame)) for bound in bounds]
+    return values[0], values[1], values[2]
+
+
+def index_of(value: Value) -> int | None:
+    """A slice bound: a number cut to an integer; none is a bound left out."""
+    if value is None:
+        return None
+    number = to_number(value)
+    if number != number:
+        return 0
+    return int(max(-(2.0**53), min(2.0**53, number)))
+
+
+# ---------------------------------------------------------------- writing
+
+
+class Path(Target):
+    """`$a[k1]->k2 = …`: where it starts, and the keys from there; a missing key appends.
+
+    It starts at a target, or (`source`) at the object that an expression gives.
+    """
+
+    __slots__ = ("keys", "root", "source")
+
+    def __init__(self, span: Span, root: Target | None, source: Node | None, keys: list[Node | None]) -> None:
+        super().__init__(span)
+        self.aliases = True
+        self.root = root
+        self.source = source
+        self.keys = keys
+
+    def begin(self, frame: Frame) -> Object | None:
+        """The object that the path starts from, if it does not start at a target: evaluated once."""
+        if self.source is None:
+            return None
+        value = self.source.evaluate(frame)
+        if not isinstance(value, Object):
+            raise ScriptError(f"only variables and objects have items to assign to, got {type_name(value)}", self.span)
+        return value
+
+    def key_values(self, frame: Frame) -> list[Value]:
+        """The keys, evaluated in order; None in the place of an appending one."""
+        return [None if key is None else key.evaluate(frame) for key in self.keys]
+
+    def store(self, frame: Frame, value: Value) -> None:
+        start = self.begin(frame)
+        self.store_at(frame, start, self.key_values(frame), value)
+
+    def container(self, frame: Frame) -> Array | Object:
+        start = self.begin(frame)
+        keys = self.key_values(frame)
+        containers = self.walk(frame, start, [*keys, None])
+        settle_depths(containers)
+        return containers[-1]
+
+    def store_at(self, frame: Frame, start: Object | None, keys: list[Value], value: Value) -> None:
+        try:
+            containers = self.walk(frame, start, keys)
+            put(containers[-1], self.keys[-1] is None, keys[-1], value, frame)
+        except ScriptError as error:
+            raise self.located(error) from None
+        settle_depths(containers)
+
+    def walk(self, frame: Frame, start: Object | None, keys: list[Value]) -> list[Array | Object]:
+        """The arrays (each owned) and objects along the path; the last one is where the last key goes."""
+        if start is None:
+            assert self.root is not None
+            containers = [self.root.container(frame)]
+        else:
+            containers = [start]
+        for node, key in zip(self.keys, keys[:-1], strict=False):
+            parent = containers[-1]
+            held = None if node is None else subscript(parent, key, frame.this)
+            if isinstance(held, Object):
+                containers.append(held)
+                continue
+            child = held.own() if isinstance(held, Array) else Array()
+            if child is not held or isinstance(parent, Object):
+                put(parent, node is None, key, child, frame)
+            containers.append(child)
+        return containers
+
+    def read_at(self, frame: Frame, start: Object | None, keys: list[Value]) -> Value:
+        value = start if start is not None else self.start_value(frame)
+        for node, key in zip(self.keys, keys, strict=True):
+            value = None if node is None else subscript(value, key, frame.this)
+        return value
+
+    def start_value(self, frame: Frame) -> Value:
+        assert self.root is not None
+        return settled(self.root.peek(frame))
+
+    def remove(self, frame: Frame) -> bool:
+        start = self.begin(frame)
+        keys = self.key_values(frame)
+        holder = start if start is not None else self.start_value(frame)
+        for key in keys[:-1]:
+            holder = subscript(holder, key, frame.this)
+        if isinstance(holder, Object):
+            return holder.remove(keys[-1], frame.this)
+        if not isinstance(holder, Array) or not holder.has(keys[-1]):
+            return False
+        last = self.walk(frame, start, keys)[-1]
+        assert isinstance(last, Array)
+        return last.remove(keys[-1])
+
+
+def put(container: Array | Object, append: bool, key: Value, value: Value, frame: Frame) -> None:
+    if isinstance(container, Object):
+        if append:
+            raise ScriptError(f"[] cannot append to an object of {container.class_name}")
+        container.write(key, value, frame.this)
+    elif append:
+        container.append(value)
+    else:
+        container.set(key, value)
+
+
+def settle_depths(containers: list[Array | Object]) -> None:
+    """After a change at the end of a path: the arrays around it know how deep they nest."""
+    for at in range(len(containers) - 1, 0, -1):
+        outer, inner = containers[at - 1], containers[at]
+        if isinstance(outer, Array) and isinstance(inner, Array):
+            outer.deepen(inner)
+
+
+class AssignPath(Node):
+    """`$a[k] = value`: keys first, then the value, then the store."""
+
+    __slots__ = ("shares", "target", "value")
+
+    def __init__(self, span: Span, target: Path, value: Node) -> None:
+        super().__init__(span)
+        self.aliases = True
+        self.target = target
+        self.value = value
+        self.shares = value.aliases
+
+    def evaluate(self, frame: Frame) -> Value:
+        start = self.target.begin(frame)
+        keys = self.target.key_values(frame)
+        value = self.value.evaluate(frame)
+        if self.shares:
+            share(value)
+        self.target.store_at(frame, start, keys, value)
+        return value
+
+
+class AssignItem(Node):
+    """`$a[k] = value` and `$a[] = value`, the paths of one key."""
+
+    __slots__ = ("key", "root", "shares", "value")
+
+    def __init__(self, span: Span, root: SlotTarget, key: Node | None, value: Node) -> None:
+        super().__init__(span)
+        self.aliases = True
+        self.root = root
+        self.key = key
+        self.value = value
+        self.shares = value.aliases
+
+    def evaluate(self, frame: Frame) -> Value:
+        key_node = self.key
+        key = None if key_node is None else key_node.evaluate(frame)
+        value = self.value.evaluate(frame)
+        if self.shares:
+            share(value)
+        try:
+            container = self.root.container(frame)
+            if isinstance(container, Object):
+                put(container, key_node is None, key, value, frame)
+            elif key_node is None:
+                container.append(value)
+            else:
+                container.set(key, value)
+        except ScriptError as error:
+            raise self.located(error) from None
+        return value
+
+
+class AugmentPath(Node):
+    """`$a[k] op= value`."""
+
+    __slots__ = ("operator", "target", "value")
+
+    def __init__(self, span: Span, target: Path, operator: arithmetic.Operation, value: Node) -> None:
+        super().__init__(span)
+        self.target = target
+        self.operator = operator
+        self.value = value
+        self.aliases = True
+
+    def evaluate(self, frame: Frame) -> Value:
+        start = self.target.begin(frame)
+        keys = self.target.key_values(frame)
+        try:
+            left = self.target.read_at(frame, start, keys)
+            result = self.operator.apply(left, self.value.evaluate(frame))
+        except ScriptError as error:
+            raise self.located(error) from None
+        self.target.store_at(frame, start, keys, result)
+        return result
+
+
+class StepPath(Node):
+    """`$a[k]++`."""
+
+    __slots__ = ("before", "delta", "target")
+
+    def __init__(self, span: Span, target: Path, delta: float, before: bool) -> None:
+        super().__init__(span)
+        self.target = target
+        self.delta = delta
+        self.before = before
+
+    def evaluate(self, frame: Frame) -> Value:
+        start = self.target.begin(frame)
+        keys = self.target.key_values(frame)
+        try:
+            old = to_number(self.target.read_at(frame, start, keys))
+        except ScriptError as error:
+            raise self.located(error) from None
+        new = old + self.delta
+        self.target.store_at(frame, start, keys, new)
+        return new if self.before else old
+
+
+class SliceTarget(Target):
+    """`$a[first:last] = …`: the slice's items are removed, the new ones go where they were."""
+
+    __slots__ = ("base", "bounds")
+
+    def __init__(self, span: Span, base: Target, bounds: list[Node | None]) -> None:
+        super().__init__(span)
+        self.aliases = True
+        self.base = base
+        self.bounds = bounds
+
+    def store(self, frame: Frame, value: Value) -> None:
+        self.replace(frame, bound_values(self.bounds, frame), value)
+
+    def replace(self, frame: Frame, bounds: arithmetic.Bounds, value: Value) -> None:
+        try:
+            if not isinstance(value, Array):
+                raise ScriptError(f"slice assignment wants an array, got {type_name(value)}")
+            arithmetic.replace_slice(self.array(frame), bounds, value)
+        except ScriptError as error:
+            raise self.located(error) from None
+
+    def array(self, frame: Frame) -> Array:
+        container = self.base.container(frame)
+        if isinstance(container, Object):
+            raise ScriptError(f"an object of {container.class_name} has no slices")
+        return container
+
+    def remove(self, frame: Frame) -> bool:
+        bounds = bound_values(self.bounds, frame)
+        if not isinstance(settled(self.base.peek(frame)), Array):
+            return False
+        return arithmetic.remove_slice(self.array(frame), bounds)
+
+
+class AssignSlice(Node):
+    """`$a[first:last] = value`, and `op=`: the bounds first, then the value."""
+
+    __slots__ = ("operator", "reader", "target", "value")
+
+    def __init__(
+        self, span: Span, target: SliceTarget, reader: Node, operator: arithmetic.Operation | None, value: Node
+    ) -> None:
+        super().__init__(span)
+        self.aliases = True
+        self.target = target
+        self.reader = reader  # what the slice is cut from
+        self.operator = operator
+        self.value = value
+
+    def evaluate(self, frame: Frame) -> Value:
+        bounds = bound_values(self.target.bounds, frame)
+        if self.operator is None:
+            value = share(self.value.evaluate(frame))
+        else:
+            value = self.operated(frame, bounds, self.operator)
+        self.target.replace(frame, bounds, value)
+        return value
+
+    def operated(self, frame: Frame, bounds: arithmetic.Bounds, operator: arithmetic.Operation) -> Value:
+        old = settled(self.reader.peek(frame))
+        try:
+            left = arithmetic.slice_value(old, *bounds) if isinstance(old, Array) else Array()
+            return operator.apply(left, self.value.evaluate(frame))
+        except ScriptError as error:
+            raise self.located(error) from None
+
+
+# ---------------------------------------------------------------- destructuring
+
+
+class Part:
+    """One target of a pattern: its key (None: the next value in order) and the default for a missing value."""
+
+    __slots__ = ("default", "key", "target")
+
+    def __init__(self, key: Node | None, target: Target, default: Node | None) -> None:
+        self.key = key
+        self.target = target
+        self.default = default
+
+
+class Pattern(Target):
+    """`[$a, $b = 1, ...$rest] = …` and `["key" => $a] = …`."""
+
+    __slots__ = ("parts", "rest")
+
+    def __init__(self, span: Span, parts: list[Part], rest: Target | None) -> None:
+        super().__init__(span)
+        self.parts = parts
+        self.rest = rest
+
+    def store(self, frame: Frame, value: Value) -> None:
+        array = value if isinstance(value, Array) else Array()
+        values = array.values()
+        for place, part in enumerate(self.parts):
+            if part.key is None:
+                there = place < len(values)
+                found = values[place] if there else None
+            else:
+                key = part.key.evaluate(frame)
+                there = array.has(key)
+                found = array.get(key)
+            if not there and part.default is not None:
+                found = part.default.evaluate(frame)
+            part.target.store(frame, share(found))
+        if self.rest is not None:
+            self.rest.store(frame, Array([share(item) for item in values[len(self.parts) :]]))
