@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import click
 
-from hsl.compiler import Environment
+from hsl.environment import Environment, Loader
 from hsl.library import core_registry
 from hsl.loader import FileLoader
 from hsl.parser import MAX_SOURCE
@@ -19,17 +19,9 @@ class Unreadable(Exception):
     """A file that cannot be read; the text says why."""
 
 
-class ShownLoader:
-    """A FileLoader whose sources are named by the path from here, not from the script root."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.files = FileLoader(root)
-
-    def load(self, path: str) -> Source:
-        """Raises LoadError."""
-        source = self.files.load(path)
-        return Source(shown_path(self.root / source.name), source.text)
+def shown_loader(root: Path) -> FileLoader:
+    """Loads files below the root, named by the path from here."""
+    return FileLoader(root, named=lambda name: shown_path(root / name))
 
 
 def shown_path(path: Path) -> str:
@@ -37,9 +29,9 @@ def shown_path(path: Path) -> str:
     return click.format_filename(path)
 
 
-def loader_for(file: Path, root: Path | None) -> ShownLoader:
-    """Where a script's includes come from: `root`, else its own folder (for `-` the working folder)."""
-    return ShownLoader(root or file.parent)
+def loader_for(file: Path, root: Path | None) -> FileLoader:
+    """Where a script's includes and imports come from: `root`, else its own folder (for `-` the working folder)."""
+    return shown_loader(root or file.parent)
 
 
 def read_file(path: Path, limit: int) -> bytes:
@@ -65,7 +57,7 @@ def read_script(file: Path) -> Source:
     return Source.from_bytes(shown_path(file), read_file(file, MAX_SOURCE))
 
 
-def plain_environment(loader: ShownLoader) -> Environment:
+def plain_environment(loader: Loader) -> Environment:
     """The language alone, without a stage."""
     return Environment(core_registry(), loader=loader, elsewhere=elsewhere)
 

@@ -191,7 +191,7 @@ GOOD: list[tuple[str, list[Any], Any]] = [
     ("json_decode", ["[1] // one", {"allow_comments": True}], [1]),
     ("json_decode", ['/* " */ ["//", "/*"]', {"allow_comments": True}], [b"//", b"/*"]),
     ("json_decode", ["[1] // one"], None),
-    ("json_decode", ["1/*" * 50_000, {"allow_comments": True}], 1),
+    ("json_decode", ["1/*" * 50_000, {"allow_comments": True}], None),
     # Mathematical
     ("abs", [-1.5], 1.5),
     ("abs", [-INF], INF),

@@ -27,6 +27,8 @@ hmac_sha2 sha2 hash random_bytes random_number
 length boolean is_boolean is_function is_object
 strptime domain_includes inet_includes inet_ntop inet_pton inet_reverse
 ord str_find str_rfind str_lower str_upper str_slice str_split str_strip pcre_quote
+csv_decode
+memory_add memory_dec memory_delete memory_exists memory_fetch memory_inc memory_store memory_update
 """
 
 ALIASES = {
@@ -72,6 +74,7 @@ def test_chapters_have_the_references_titles() -> None:
         "Misc",
         "String",
         "Regular expression",
+        "Shared memory",
     ]
 
 
