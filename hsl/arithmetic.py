@@ -235,6 +235,7 @@ def format_string(template: bytes, values: Array) -> bytes:
         size += len(parts[-1])
         check_string(size)
     parts.append(template[position:])
+    check_string(sum(map(len, parts)))
     return b"".join(parts)
 
 

@@ -173,6 +173,15 @@ class Path(Target):
         settle_depths(containers)
         return containers[-1]
 
+    def existing(self, frame: Frame) -> Array | None:
+        start = self.begin(frame)
+        keys = self.key_values(frame)
+        if not isinstance(self.read_at(frame, start, keys), Array):
+            return None
+        array = self.walk(frame, start, [*keys, None])[-1]
+        assert isinstance(array, Array)
+        return array
+
     def store_at(self, frame: Frame, start: Object | None, keys: list[Value], value: Value) -> None:
         try:
             containers = self.walk(frame, start, keys)
@@ -357,60 +366,50 @@ class SliceTarget(Target):
         self.bounds = bounds
 
     def store(self, frame: Frame, value: Value) -> None:
-        self.replace(frame, bound_values(self.bounds, frame), value)
+        self.replace(frame, bound_values(self.bounds, frame), value, None)
 
-    def replace(self, frame: Frame, bounds: arithmetic.Bounds, value: Value) -> None:
+    def replace(
+        self, frame: Frame, bounds: arithmetic.Bounds, value: Value, operator: arithmetic.Operation | None
+    ) -> Value:
+        """Put a value, or what an operator makes of the slice and a value, in the place of the slice."""
         try:
+            array = self.base.container(frame)
+            if isinstance(array, Object):
+                raise ScriptError(f"an object of {array.class_name} has no slices")
+            if operator is not None:
+                value = operator.apply(arithmetic.slice_value(array, *bounds), value)
             if not isinstance(value, Array):
                 raise ScriptError(f"slice assignment wants an array, got {type_name(value)}")
-            arithmetic.replace_slice(self.array(frame), bounds, value)
+            arithmetic.replace_slice(array, bounds, value)
+            return value
         except ScriptError as error:
             raise self.located(error) from None
 
-    def array(self, frame: Frame) -> Array:
-        container = self.base.container(frame)
-        if isinstance(container, Object):
-            raise ScriptError(f"an object of {container.class_name} has no slices")
-        return container
-
     def remove(self, frame: Frame) -> bool:
         bounds = bound_values(self.bounds, frame)
-        if not isinstance(settled(self.base.peek(frame)), Array):
-            return False
-        return arithmetic.remove_slice(self.array(frame), bounds)
+        array = self.base.existing(frame)
+        try:
+            return array is not None and arithmetic.remove_slice(array, bounds)
+        except ScriptError as error:
+            raise self.located(error) from None
 
 
 class AssignSlice(Node):
-    """`$a[first:last] = value`, and `op=`: the bounds first, then the value."""
+    """`$a[first:last] = value`, and `op=`: the bounds first, then the value, then the array."""
 
-    __slots__ = ("operator", "reader", "target", "value")
+    __slots__ = ("operator", "target", "value")
 
-    def __init__(
-        self, span: Span, target: SliceTarget, reader: Node, operator: arithmetic.Operation | None, value: Node
-    ) -> None:
+    def __init__(self, span: Span, target: SliceTarget, operator: arithmetic.Operation | None, value: Node) -> None:
         super().__init__(span)
         self.aliases = True
         self.target = target
-        self.reader = reader  # what the slice is cut from
         self.operator = operator
         self.value = value
 
     def evaluate(self, frame: Frame) -> Value:
         bounds = bound_values(self.target.bounds, frame)
-        if self.operator is None:
-            value = share(self.value.evaluate(frame))
-        else:
-            value = self.operated(frame, bounds, self.operator)
-        self.target.replace(frame, bounds, value)
-        return value
-
-    def operated(self, frame: Frame, bounds: arithmetic.Bounds, operator: arithmetic.Operation) -> Value:
-        old = settled(self.reader.peek(frame))
-        try:
-            left = arithmetic.slice_value(old, *bounds) if isinstance(old, Array) else Array()
-            return operator.apply(left, self.value.evaluate(frame))
-        except ScriptError as error:
-            raise self.located(error) from None
+        value = share(self.value.evaluate(frame))
+        return self.target.replace(frame, bounds, value, self.operator)
 
 
 # ---------------------------------------------------------------- destructuring

@@ -193,7 +193,7 @@ class Array:
                 self.next_index = key + 1.0
         elif isinstance(key, Array):
             key.shared = True
-        if len(entries) >= MAX_ITEMS:
+        if len(entries) >= MAX_ITEMS and key not in entries:
             raise ScriptError(f"array exceeds {MAX_ITEMS} items")
         entries[key] = value
 

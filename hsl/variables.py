@@ -26,6 +26,10 @@ class Target(Node):
         """What an item of this target is stored in: the object that is there, or the array, owned."""
         raise AssertionError(f"{type(self).__name__} holds no array")
 
+    def existing(self, frame: Frame) -> Array | None:
+        """The array at the target, owned; None, and nothing is created, where there is none."""
+        raise AssertionError(f"{type(self).__name__} holds no array")
+
     def remove(self, frame: Frame) -> bool:
         raise AssertionError(f"{type(self).__name__} cannot be removed")
 
@@ -80,6 +84,9 @@ class SlotTarget(Target):
     def container(self, frame: Frame) -> Array | Object:
         content = self.load(frame)
         return content if isinstance(content, Object) else self.own(frame)
+
+    def existing(self, frame: Frame) -> Array | None:
+        return self.own(frame) if isinstance(self.load(frame), Array) else None
 
     def remove(self, frame: Frame) -> bool:
         there = not isinstance(self.load(frame), Unset)

@@ -12,6 +12,8 @@ from hsl.paths import Part, Path, Pattern, SliceTarget
 from hsl.values import Value
 from hsl.variables import CellTarget, GlobalTarget, SlotTarget, Target, This
 
+HOLDERS = (ast.Variable, ast.Subscript, ast.Append, ast.Property, ast.ScopedVariable)  # of arrays, to be changed
+
 
 class Assignments(Operators):
     # ------------------------------------------------------------ variables
@@ -64,6 +66,9 @@ class Assignments(Operators):
         if isinstance(node, ast.ArrayLiteral):
             return self.destructuring(node)
         if isinstance(node, ast.Slice):
+            if not isinstance(node.base, HOLDERS):
+                self.no_target(node)
+                return None
             base = self.target(node.base)
             bounds = [None if item is None else self.expression(item) for item in (node.first, node.last, node.step)]
             return None if base is None else SliceTarget(node.span, base, bounds)
@@ -71,8 +76,12 @@ class Assignments(Operators):
             return self.path(node)
         if isinstance(node, ast.ScopedVariable):
             return self.scoped_variable(node, True)
-        self.error("assignment", "only variables, their items and properties can be assigned to", node.span)
+        self.no_target(node)
         return None
+
+    def no_target(self, node: ast.Expression) -> None:
+        """Report that nothing can be assigned here."""
+        self.error("assignment", "only variables, their items and properties can be assigned to", node.span)
 
     def path(self, node: ast.Expression) -> Path | None:
         keys: list[Node | None] = []
@@ -90,7 +99,7 @@ class Assignments(Operators):
         if isinstance(base, ast.Variable) and base.name == "this" and self.scope.has_this:
             return Path(node.span, This(base.span), None, keys[::-1])
         if not isinstance(base, ast.Variable | ast.ScopedVariable):
-            self.error("assignment", "only variables, their items and properties can be assigned to", node.span)
+            self.no_target(node)
             return None
         root = self.target(base)
         return None if root is None else Path(node.span, root, None, keys[::-1])
@@ -148,10 +157,10 @@ class Assignments(Operators):
             return paths.AssignItem(node.span, target.root, target.keys[0], value)
         return paths.AssignPath(node.span, target, value)
 
-    def assign_slice(self, node: ast.Assign, target: SliceTarget, value: Node) -> Node:
-        assert isinstance(node.target, ast.Slice)
+    @staticmethod
+    def assign_slice(node: ast.Assign, target: SliceTarget, value: Node) -> Node:
         operator = None if node.operator is None else arithmetic.BINARY[node.operator]
-        return paths.AssignSlice(node.span, target, self.tolerant(node.target.base), operator, value)
+        return paths.AssignSlice(node.span, target, operator, value)
 
     def augment(self, node: ast.Assign, target: Target, value: Node, operator: str) -> Node:
         if isinstance(target, Path):
@@ -210,7 +219,8 @@ class Assignments(Operators):
         return variables.RemoveTargets(node.span, targets)
 
     def visit_Coalesce(self, node: ast.Coalesce) -> Node:
-        return Coalesce(node.span, self.tolerant(node.left), self.expression(node.right))
+        left, right = self.tolerant(node.left), self.expression(node.right)
+        return self.fold(Coalesce(node.span, left, right), left, right)
 
     def tolerant(self, node: ast.Expression) -> Node:
         """An expression in which a missing variable is none: the left side of `??`, the targets of `isset`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from hsl import ast, calls, functions
@@ -18,53 +19,14 @@ from hsl.values import Value, share
 from hsl.variables import GlobalTarget, SlotTarget
 
 RESERVED = frozenset(
-    [
-        "and",
-        "array",
-        "as",
-        "barrier",
-        "break",
-        "builtin",
-        "cache",
-        "case",
-        "catch",
-        "class",
-        "closure",
-        "constructor",
-        "continue",
-        "default",
-        "echo",
-        "else",
-        "false",
-        "for",
-        "foreach",
-        "forever",
-        "from",
-        "function",
-        "global",
-        "if",
-        "import",
-        "include",
-        "include_once",
-        "isset",
-        "match",
-        "none",
-        "not",
-        "object",
-        "or",
-        "private",
-        "readonly",
-        "return",
-        "static",
-        "switch",
-        "throw",
-        "true",
-        "try",
-        "unset",
-        "while",
-        "with",
-        "yield",
-    ]
+    re.findall(
+        r"\w+",
+        """
+        and array as barrier break builtin cache case catch class closure constructor continue default echo else false
+        for foreach forever from function global if import include include_once isset match none not object or private
+        readonly return static switch throw true try unset while with yield
+        """,
+    )
 )
 
 
@@ -87,6 +49,9 @@ class Functions(Assignments):
     def claim(self, name: str, span: Span, kind: str) -> bool:
         """Whether a function or class may have a name here. The same one of a file included twice is no error."""
         self.check_name(name, span)
+        if self.scope.parent is None and name in self.scope.module.namespaces:
+            first = self.scope.module.names[name]
+            self.error("duplicate", f"{kind} {name} has the name of a module (imported at {first})", span)
         if name in self.scope.functions:
             first = self.scope.functions[name].span
             if first.file != span.file or first.start != span.start:

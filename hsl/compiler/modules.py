@@ -154,7 +154,7 @@ class Modules(Classes):
                 self.scope.functions[node.alias] = found
         elif node.name not in self.lost:
             hint = self.near(node.name, functions)
-            self.error("import", f"{module.title} has no function or class {node.name}", node.span, hint)
+            self.error("import", f"{module.title} has no function {node.name}()", node.span, hint)
 
     def import_variable(self, node: ast.Imported, module: Module, before: list[ast.Statement]) -> None:
         source = module.scope

@@ -76,7 +76,8 @@ class Operators(Base):
                 pattern = self.pattern(source.value, node.right.span)
             else:
                 pattern = quietly(source.value)
-        return expressions.MatchRegex(node.span, subject, source, pattern, node.operator == "!~")
+        compiled = expressions.MatchRegex(node.span, subject, source, pattern, node.operator == "!~")
+        return self.fold(compiled, subject, source)
 
     def visit_Concatenation(self, node: ast.Concatenation) -> Node:
         parts = self.in_order(node.parts)
@@ -90,7 +91,9 @@ class Operators(Base):
     def visit_Ternary(self, node: ast.Ternary) -> Node:
         condition = self.expression(node.condition)
         then = None if node.then is None else self.expression(node.then)
-        return expressions.Ternary(node.span, condition, then, self.expression(node.otherwise))
+        otherwise = self.expression(node.otherwise)
+        compiled = expressions.Ternary(node.span, condition, then, otherwise)
+        return self.fold(compiled, condition, then or otherwise, otherwise)
 
     def visit_Match(self, node: ast.Match) -> Node:
         subject = self.expression(node.subject)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from hsl import exceptions
 from hsl.builtins import Chapter, Registry
 from hsl.library import (
     arrays,
@@ -26,6 +27,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     dateandtime.chapter,
     domains.chapter,
     encodings.chapter,
+    exceptions.chapter,
     mathematical.chapter,
     misc.chapter,
     strings.chapter,
