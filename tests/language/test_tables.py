@@ -6,6 +6,12 @@ import pytest
 from snippets import output_of
 
 FUNCTION = "length"
+CLOSURE = "$closure"
+OBJECT = "$object"
+METHOD = "$object->m"
+PRELUDE = (
+    "class Box { function m() { return 0; } } $object = Box(); $closure = function () closure ($object) { return 0; };"
+)
 VALUES = {
     "none": "none",
     "true": "boolean",
@@ -22,9 +28,12 @@ VALUES = {
     "[0]": "array",
     '["0"]': "array",
     FUNCTION: "function",
+    CLOSURE: "function",
+    METHOD: "function",
+    OBJECT: "object",
 }
 
-TRUE = {"true", "1", "2", '"0"', '"1"', '"01"', '"x"', "[0]", '["0"]', FUNCTION}
+TRUE = {"true", "1", "2", '"0"', '"1"', '"01"', '"x"', "[0]", '["0"]', FUNCTION, CLOSURE, METHOD, OBJECT}
 
 # Each unordered pair of different values that are equal by ==. All other pairs are not.
 EQUAL = {
@@ -50,19 +59,20 @@ EQUAL = {
         ("1", "[0]"),
         ("1", '["0"]'),
         ("1", FUNCTION),
+        *((one, other) for one in ("true", "1") for other in (CLOSURE, METHOD, OBJECT)),
     ]
 }
 
 
 def echo(expression: str) -> str:
-    return output_of(f"echo {expression};")[0]
+    return output_of(f"{PRELUDE} echo {expression};")[0]
 
 
 @pytest.mark.parametrize("value", VALUES)
 def test_truthiness(value: str) -> None:
     wanted = str(value in TRUE).lower()
     assert echo(f'{value} ? "true" : "false"') == wanted
-    assert output_of(f'$v = {value}; if ($v) echo "true"; else echo "false";') == [wanted]
+    assert output_of(f'{PRELUDE} $v = {value}; if ($v) echo "true"; else echo "false";') == [wanted]
     assert echo(f"!!({value})") == wanted
 
 
@@ -72,7 +82,7 @@ def test_loose_equality(left: str, right: str) -> None:
     wanted = left == right or frozenset((left, right)) in EQUAL
     assert echo(f"{left} == {right}") == str(wanted).lower()
     assert echo(f"{left} != {right}") == str(not wanted).lower()
-    assert output_of(f"$l = {left}; $r = {right}; echo $l == $r;") == [str(wanted).lower()]
+    assert output_of(f"{PRELUDE} $l = {left}; $r = {right}; echo $l == $r;") == [str(wanted).lower()]
 
 
 @pytest.mark.parametrize("left", VALUES)
@@ -147,6 +157,7 @@ def test_numbers_as_strings_read_back(power: int) -> None:
         ("none", "0"),
         ("[5]", "0"),
         ("length", "0"),
+        (OBJECT, "0"),
         ('"20000000000"', "20000000000"),
     ],
 )
