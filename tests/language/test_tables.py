@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from snippets import mistakes, output_of
+from snippets import output_of
 
 FUNCTION = "length"
 CLOSURE = "$closure"
@@ -277,66 +277,3 @@ def test_order(left: str, operator: str, right: str, wanted: bool) -> None:
 )
 def test_grammar_conflicts(text: str, wanted: list[str]) -> None:
     assert output_of(text) == wanted
-
-
-RESERVED = [
-    "and",
-    "array",
-    "as",
-    "barrier",
-    "break",
-    "builtin",
-    "cache",
-    "case",
-    "catch",
-    "class",
-    "closure",
-    "constructor",
-    "continue",
-    "default",
-    "echo",
-    "else",
-    "false",
-    "for",
-    "foreach",
-    "forever",
-    "from",
-    "function",
-    "global",
-    "if",
-    "import",
-    "include",
-    "include_once",
-    "isset",
-    "match",
-    "none",
-    "not",
-    "or",
-    "private",
-    "readonly",
-    "return",
-    "static",
-    "switch",
-    "throw",
-    "true",
-    "try",
-    "unset",
-    "while",
-    "with",
-    "yield",
-]
-
-
-@pytest.mark.parametrize("word", RESERVED)
-def test_reserved_words(word: str) -> None:
-    """They name no functions and classes; they may name variables, and members behind `->`."""
-    assert len(mistakes(f"function {word}() {{ return 1; }}")) == 1
-    assert len(mistakes(f"class {word} {{ }}")) == 1
-    assert output_of(f'${word} = 1; $a["x"]->{word} = 2; echo ${word} + $a->x->{word}; echo "${word}";') == ["3", "1"]
-    assert output_of(f"class A {{ ${word} = 5; }} echo A()->{word};") == ["5"]
-
-
-@pytest.mark.parametrize("word", [word for word in RESERVED if word not in ("constructor", "true", "false", "none")])
-def test_reserved_words_as_methods(word: str) -> None:
-    assert output_of(f"class A {{ function {word}($x) {{ return $x; }} }} echo A()->{word}(7);") == ["7"]
-    assert output_of(f"class A {{ static function {word}($x) {{ return $x; }} }} echo A::{word}(8);") == ["8"]
