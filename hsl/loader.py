@@ -25,7 +25,7 @@ raises LoadError."""
 
 def shipped_module(name: str) -> Source:
     """`extras://NAME`: a module that comes with this package. Raises LoadError."""
-    folder = resources.files("hsl") / "modules" / "extras"
+    folder = resources.files("hsl.modules") / "extras"
     names = sorted(item.name.removesuffix(SUFFIX) for item in folder.iterdir() if item.name.endswith(SUFFIX))
     name = name.removesuffix(SUFFIX)
     if name not in names:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from snippets import load
 
-from hsl.evaluator import Program
 from hsl.library import core_registry
 from hsl.run import Budget, Run
 from hsl.values import Array, Function, Value
@@ -60,8 +59,7 @@ def output() -> list[bytes]:
 @pytest.fixture
 def make_run(output: list[bytes]) -> Callable[..., Run]:
     def make(host: object = None, seconds: float = 30.0) -> Run:
-        program = SimpleNamespace(global_count=0, stage_variables={}, global_names={})
-        return Run(cast(Program, program), host=host, output=output.append, budget=Budget(seconds=seconds))
+        return Run(load(""), host=host, output=output.append, budget=Budget(seconds=seconds))
 
     return make
 

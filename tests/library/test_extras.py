@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from snippets import load, mistakes, output_of
 
 from hsl.builtins import Chapter
 from hsl.errors import CompileError
-from hsl.loader import shipped_module
+from hsl.loader import FileLoader, shipped_module
+from hsl.run import Run
 from hsl.values import Array
 
 NOW = 1_700_000_000  # day 19675, 219 modulo 1024: `G3`
@@ -31,6 +33,20 @@ def lines(name: str, text: str, **options: Any) -> list[str]:
 def test_modules_load_without_a_stage(name: str) -> None:
     assert mistakes(shipped_module(name).text) == []
     assert load(shipped_module(name).text).warnings == []
+
+
+def test_modules_are_imported(tmp_path: Path) -> None:
+    text = """
+        import { srs_forward as forward, srs_reverse } from "extras://srs";
+        import * as batv from "extras://batv";
+        import { ulid } from "extras://ulid";
+        echo srs_reverse(forward("u", "a.example"))["domain"];
+        echo batv::batv_verify(batv::batv_sign("a@b", "k"), ["k"]);
+        echo length(ulid());
+    """
+    written: list[bytes] = []
+    Run(load(text, loader=FileLoader(tmp_path)), output=written.append).execute()
+    assert written == [b"a.example\n", b"pass\n", b"26\n"]
 
 
 # ---------------------------------------------------------------- rate

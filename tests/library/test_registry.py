@@ -70,6 +70,7 @@ def test_chapters_have_the_references_titles() -> None:
         "Date and time",
         "DNS",
         "Encodings and JSON",
+        "Exception",
         "Mathematical",
         "Misc",
         "String",
