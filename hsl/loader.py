@@ -121,7 +121,7 @@ class FileLoader:
         wanted = Path(name)
         matches = [] if wanted.suffix else get_close_matches(wanted.name + SUFFIX, names, n=1)
         matches += get_close_matches(wanted.name, names, n=1)
-        return f"; did you mean {matches[0]}?" if matches else ""
+        return f"; did you mean {wanted.with_name(matches[0])}?" if matches else ""
 
 
 def file_name(path: str) -> str:

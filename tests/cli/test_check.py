@@ -145,7 +145,7 @@ def test_the_root_of_includes(invoke: Invoke, script: Script, tmp_path: Path) ->
     script("$limit = 1;", "common/limits.hsl")
     path = script('include "common/limit.hsl";', "stages/a.hsl")
     assert "cannot read common/limit.hsl" in invoke("check", path).stderr
-    assert "did you mean limits.hsl?" in invoke("check", "--root", tmp_path, path).stderr
+    assert "did you mean common/limits.hsl?" in invoke("check", "--root", tmp_path, path).stderr
 
 
 def test_the_standard_input(invoke: Invoke) -> None:
