@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from snippets import load, output_of
 
 from hsl.builtins import Chapter
-from hsl.errors import ScriptError
+from hsl.errors import Halt, ScriptError
+from hsl.loader import FileLoader
 from hsl.run import Budget, Run
 from hsl.shared import MAX_BUCKETS, MAX_VARIABLES, SharedStore
 from hsl.values import Array
 
 DEADLINE = 20  # seconds, against hanging
+
+
+chapter = Chapter("Test")
+
+
+class Stop(Halt):
+    pass
+
+
+@chapter.function("stop", halts=True)
+def stop() -> None:
+    """End the script."""
+    raise Stop
+
+
+@chapter.function("turn")
+async def turn() -> None:
+    """Let other tasks run."""
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 class Clock:
@@ -196,6 +218,44 @@ def test_nothing_is_stored_when_the_call_fails(shared: SharedStore) -> None:
     assert all(not bucket.entries for bucket in shared.buckets.values())
 
 
+def test_nothing_is_stored_when_the_call_ends_the_script(shared: SharedStore) -> None:
+    text = 'function f() { echo "ran"; stop(); return 1; } $x = cache [] f();'
+    for _ in range(2):
+        with pytest.raises(Stop):
+            output_of(text, chapters=[chapter], shared=shared)
+    assert all(not bucket.entries for bucket in shared.buckets.values())
+
+
+def test_ttl_function_that_throws_stores_nothing(calls: Calls) -> None:
+    call = 'try { $x = cache ["ttl_function" => function ($x) { throw "no"; }] f(1); } catch ($e) { echo $e; }'
+    assert calls(f"{call} {call} $x = cache [] f(1); $x = cache [] f(1);") == ["ran", "no", "ran", "no", "ran"]
+
+
+def test_methods_are_cached_for_later_runs(shared: SharedStore) -> None:
+    text = """
+        class A {
+            private static function hidden($x) { echo "hidden"; return $x; }
+            private function own($x) { echo "own"; return $x; }
+            function both($x) { return cache [] static::hidden($x) . cache [] $this->own($x); }
+        }
+        echo A()->both(1);
+    """
+    assert output_of(text, shared=shared) == ["hidden", "own", "11"]
+    assert output_of(text, shared=shared) == ["11"]
+
+
+def test_scripts_share_the_cache_of_a_module(shared: SharedStore, tmp_path: Path) -> None:
+    (tmp_path / "m.hsl").write_text('function get($x) { echo "ran"; return $x; }')
+    lines: list[bytes] = []
+    for text in (
+        'import { get } from "m"; echo cache [] get(1);',
+        'import { get as other } from "m.hsl"; echo cache [] other(1);',
+        'import * as module from "m.hsl"; echo cache [] module::get(1);',
+    ):
+        Run(load(text, loader=FileLoader(tmp_path)), output=lines.append, shared=shared).execute()
+    assert lines == [b"ran\n", *[b"1\n"] * 3]
+
+
 def test_options_known_at_run_time(calls: Calls) -> None:
     assert calls('$o = ["ttl" => 0]; $x = cache [...$o] f(1); $x = cache [...$o] f(1);') == ["ran", "ran"]
 
@@ -208,6 +268,13 @@ def test_buckets_are_limited(shared: SharedStore) -> None:
 
 
 # ---------------------------------------------------------------- barriers
+
+
+def test_barrier_variables_hold_closures_of_an_earlier_run(shared: SharedStore) -> None:
+    make = "function make($n) { return function () closure ($n) { return ++$n; }; }"
+    first = f'{make} barrier "f" => $f {{ $f = make(5); echo $f(); }}'
+    assert output_of(first, shared=shared) == ["6"]
+    assert output_of('barrier "f" => $f { echo $f() . $f(); }', shared=shared) == ["78"]
 
 
 def test_barrier_variables_are_limited(shared: SharedStore) -> None:
@@ -237,16 +304,6 @@ def test_barrier_arrays_are_copies(shared: SharedStore) -> None:
     kept = shared.variables[b"n"]
     assert isinstance(kept, Array)
     assert kept.values() == [1.0, 3.0]
-
-
-chapter = Chapter("Test")
-
-
-@chapter.function("turn")
-async def turn() -> None:
-    """Let other tasks run."""
-    for _ in range(3):
-        await asyncio.sleep(0)
 
 
 @pytest.mark.asyncio
