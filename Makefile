@@ -1,12 +1,14 @@
 # `make demo` and `make test` set themselves up: a virtual environment in .venv, and Debian's packages when root.
 PYTHON ?= python3
+FUZZ_SECONDS ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES_DEMO := postfix swaks
-PACKAGES_TEST := postfix swaks redis-server spamassassin spamd php-cli tmux
+PACKAGES_TEST := postfix swaks redis-server spamassassin spamd php-cli lua5.4 tmux
+PACKAGES_BENCH := $(PACKAGES_DEMO) php-cli lua5.4
 
-.PHONY: demo test test-quick lint bench serve clean
+.PHONY: demo test test-quick fuzz lint bench bench-language serve clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,13 +27,19 @@ test: $(READY)
 test-quick: $(READY)
 	$(BIN)/python -m pytest -q -x tests/language tests/library
 
+fuzz: $(READY)
+	$(BIN)/python tests/fuzz/mutate_scripts.py --seconds $(FUZZ_SECONDS)
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	tools/typecheck $(BIN)
 
-bench: $(READY)
-	@tools/packages $(PACKAGES_DEMO)
+bench: bench-language
 	$(BIN)/python bench/smtp/bench.py
+
+bench-language: $(READY)
+	@tools/packages $(PACKAGES_BENCH)
+	$(BIN)/python bench/language/bench.py
 
 serve: $(READY)
 	$(BIN)/hsl serve -c scripts/outbound/smtpd.yaml
