@@ -73,12 +73,12 @@ class Engine:
         return Result(output.rstrip("\n"), float(errors))
 
 
-def execute(command: list[str]) -> tuple[str, str]:
+def execute(command: list[str], timeout: float = TIMEOUT) -> tuple[str, str]:
     """The standard output and the standard error of a command that ends well. Raises Failed."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, cwd=HERE)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=HERE)
     except subprocess.TimeoutExpired:
-        raise Failed(f"not done after {TIMEOUT:g} s") from None
+        raise Failed(f"not done after {timeout:g} s") from None
     if done.returncode != 0:
         raise Failed(done.stderr.strip() or f"exit code {done.returncode}")
     return done.stdout, done.stderr
@@ -110,12 +110,12 @@ def lua() -> Engine:
     return Engine("Lua", (program, str(RUNNERS / "run.lua")), ".lua", version.removeprefix("Lua ").strip())
 
 
-def hsl(python: str, *, compiled: bool) -> Engine:
-    """HSL as the package that `python` imports runs it. Raises Failed when that is not the wanted kind."""
+def hsl(python: str, compiled: bool | None = None) -> Engine:
+    """HSL as the package that `python` imports runs it. Raises Failed when that is not of the wanted kind, if any."""
     probe = "import json, hsl.nodes; from importlib.metadata import version; "
     probe += "print(json.dumps([hsl.nodes.__file__, version('hslmta')]))"
     file, version = json.loads(execute([python, "-P", "-c", probe])[0])
-    kind = "compiled" if compiled else "pure"
-    if file.endswith(".py") == compiled:
-        raise Failed(f"the hsl package of {python} is not {kind}: {file}")
+    kind = "pure" if file.endswith(".py") else "compiled"
+    if compiled is not None and compiled != (kind == "compiled"):
+        raise Failed(f"the hsl package of {python} is {kind}: {file}")
     return Engine(f"HSL {kind}", (python, str(RUNNERS / "run_hsl.py")), ".hsl", version)

@@ -1,0 +1,131 @@
+"""What the budget check costs: loops and calls as they are, beside a copy of the package without the check.
+
+The copy lives in build/ for this measurement alone. There every statement that counts a step is taken out of the
+source (spend(…), and what lowers or tests a run's fuel), nothing else; the compiled copy is then built like any other.
+A budget that is merely out of reach would not do: it is counted all the same.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+from engines import Engine, Failed, execute
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BUILD = ROOT / "build" / "bench"
+FOLDERS = ("hsl", "grammar", "runtime", "smtpd", "cli")
+FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
+REFILLS = "run.py"  # sets a slice's fuel; the only file that is left alone
+BUILD_TIMEOUT = 1800.0
+PROGRAMS = {"arithmetic": 35_000, "calls": 500_000}  # a step for each turn of a small loop; three calls for each
+
+
+class Unbudgeted(ast.NodeTransformer):
+    """Takes the check out of a module; `removed` counts."""
+
+    def __init__(self) -> None:
+        self.removed = 0
+
+    def drop(self, node: ast.stmt) -> ast.stmt:
+        self.removed += 1
+        return ast.copy_location(ast.Pass(), node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.stmt:
+        call = node.value
+        spends = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "spend"
+        return self.drop(node) if spends else node
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.stmt:
+        return self.drop(node) if is_fuel(node.target) else node
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        if isinstance(node.test, ast.Compare) and is_fuel(node.test.left):
+            return self.drop(node)
+        return self.generic_visit(node)
+
+
+def is_fuel(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "fuel"
+
+
+def copy_without_check(target: Path) -> Path:
+    """The source tree without the check. Raises Failed when none was found."""
+    shutil.rmtree(target, ignore_errors=True)
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, target / folder, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for name in FILES:
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, target / name)
+    removed = 0
+    for path in (target / "hsl").rglob("*.py"):
+        if path.name == REFILLS:
+            continue
+        text, count = without_check(path.read_text())
+        if count:
+            path.write_text(text)
+        removed += count
+    if not removed:
+        raise Failed("no budget check was found in the source")
+    return target
+
+
+def without_check(text: str) -> tuple[str, int]:
+    """A module's source without the check, and how many statements that took out. Raises Failed if it is used still."""
+    without = Unbudgeted()
+    tree = without.visit(ast.parse(text))
+    left = [node.lineno for node in ast.walk(tree) if is_fuel(node)]
+    if left:
+        raise Failed(f"line {left[0]} uses the fuel in a way that cannot be taken out")
+    return ast.unparse(tree) + "\n", without.removed
+
+
+def arranged(source: Path, target: Path) -> Path:
+    """The pure copy with its folders where they are imported from, for PYTHONPATH."""
+    shutil.rmtree(target, ignore_errors=True)
+    for folder in FOLDERS:
+        shutil.copytree(source / folder, target / "hsl" / ("" if folder == "hsl" else folder), dirs_exist_ok=True)
+    return target
+
+
+def compiled_copy(source: Path, target: Path) -> Path:
+    """The copy built and installed as the package is, unless that was done with the same source. Raises Failed."""
+    digest = hashlib.sha256()
+    for path in sorted(source.rglob("*")):
+        digest.update(path.name.encode() + (path.read_bytes() if path.is_file() else b""))
+    stamp = target / "made-from"
+    if stamp.exists() and stamp.read_text() == digest.hexdigest():
+        return target
+    shutil.rmtree(target, ignore_errors=True)
+    options = ("--quiet", "--no-deps", "--disable-pip-version-check", "--target", str(target))
+    execute([sys.executable, "-m", "pip", "install", *options, str(source)], BUILD_TIMEOUT)
+    if not any(target.rglob("*.so")):
+        raise Failed("the copy without the budget check could not be compiled")
+    stamp.write_text(digest.hexdigest())
+    return target
+
+
+def without_budget(engine: Engine, compiled: bool) -> Engine:
+    """The engine on a copy of its package without the check. Raises Failed."""
+    source = copy_without_check(BUILD / "without-budget")
+    target = BUILD / ("without-budget-compiled" if compiled else "without-budget-pure")
+    package = compiled_copy(source, target) if compiled else arranged(source, target)
+    command = ("env", f"PYTHONPATH={package}", *engine.command)
+    return Engine(f"{engine.name} without the check", command, engine.suffix, engine.version)
+
+
+def cost(engine: Engine, compiled: bool, rounds: int) -> dict[str, float]:
+    """For each program how much longer it takes with the check, as a fraction: of the best of interleaved rounds.
+
+    Raises Failed.
+    """
+    engines = engine, without_budget(engine, compiled)
+    best: dict[str, list[float]] = {program: [float("inf")] * 2 for program in PROGRAMS}
+    for _ in range(rounds):
+        for program, size in PROGRAMS.items():
+            for index, each in enumerate(engines):
+                best[program][index] = min(best[program][index], each.run(program, size).seconds)
+    return {program: with_check / without - 1 for program, (with_check, without) in best.items()}
