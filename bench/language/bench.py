@@ -12,13 +12,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from budget import ROOT, cost
+from budget import ROOT, compiled_python, cost
 from comparison import Comparison, table
 from engines import SIZES, Engine, Failed, cpython, execute, hsl, lua, php
 from loading import LINES
 from starting import start
 
-COMPILED_VENV = ROOT / "tools" / "compiled-venv"
 LOADING = Path(__file__).resolve().with_name("loading.py")
 
 
@@ -26,18 +25,20 @@ def main() -> int:
     options = arguments()
     try:
         engines = chosen_engines(options)
-        for engine in engines:
-            print(f"{engine.name:13} {engine.version}")
-        report, problems = compare(engines, options)
-        ours = [engine for engine in engines if engine.suffix == ".hsl"]
-        if not options.only:
-            report["aside"] = {engine.name: aside(engine, options.rounds) for engine in ours}
     except Failed as error:
         sys.exit(str(error))
-    if options.json is not None:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    for engine in engines:
+        print(f"{engine.name:13} {engine.version}")
+    report, problems = compare(engines, options)
     for problem in problems:
         print(f"FAILED {problem}", file=sys.stderr)
+    if not options.only:
+        try:
+            report["aside"] = {each.name: aside(each, options.rounds) for each in engines if each.suffix == ".hsl"}
+        except Failed as error:
+            sys.exit(str(error))
+    if options.json is not None:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
     return 1 if problems else 0
 
 
@@ -60,18 +61,13 @@ def chosen_engines(options: argparse.Namespace) -> list[Engine]:
         "cpython": cpython,
         "php": php,
         "lua": lua,
-        "compiled": lambda: hsl(options.hsl or compiled_python(), compiled=True),
+        "compiled": lambda: hsl(options.hsl or compiled_python(ROOT), compiled=True),
         "pure": lambda: hsl(options.pure, compiled=False),
     }
     names = options.engines.split(",")
     if unknown := [name for name in names if name not in makers]:
         raise Failed(f"no such engine: {', '.join(unknown)}; there are {', '.join(makers)}")
     return [makers[name]() for name in names]
-
-
-def compiled_python() -> str:
-    """The interpreter that tools/compiled-venv makes, where it is. Raises Failed."""
-    return execute([str(COMPILED_VENV)])[0].strip()
 
 
 def compare(engines: list[Engine], options: argparse.Namespace) -> tuple[dict[str, object], list[str]]:

@@ -1,24 +1,25 @@
 """What the budget check costs: loops and calls as they are, beside a copy of the package without the check.
 
 The copy lives in build/ for this measurement alone. There every statement that counts a step is taken out of the
-source (spend(…), and what lowers or tests a run's fuel), nothing else; the compiled copy is then built like any other.
-A budget that is merely out of reach would not do: it is counted all the same.
+source (run.spend(…), and what lowers or tests a run's fuel), nothing else; compiled it is built as the package is. A
+budget that is merely out of reach would not do: it is counted all the same.
 """
 
 from __future__ import annotations
 
 import ast
-import hashlib
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from engines import Engine, Failed, execute
+from engines import Engine, Failed, execute, hsl
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = ROOT / "build" / "bench"
 FOLDERS = ("hsl", "grammar", "runtime", "smtpd", "cli")
-FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
+COMPILED_VENV = "tools/compiled-venv"
+FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", COMPILED_VENV)
 REFILLS = "run.py"  # sets a slice's fuel; the only file that is left alone
 BUILD_TIMEOUT = 1800.0
 PROGRAMS = {"arithmetic": 35_000, "calls": 500_000}  # a step for each turn of a small loop; three calls for each
@@ -36,7 +37,7 @@ class Unbudgeted(ast.NodeTransformer):
 
     def visit_Expr(self, node: ast.Expr) -> ast.stmt:
         call = node.value
-        spends = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "spend"
+        spends = isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[-1] == "spend"
         return self.drop(node) if spends else node
 
     def visit_AugAssign(self, node: ast.AugAssign) -> ast.stmt:
@@ -54,12 +55,12 @@ def is_fuel(node: ast.AST) -> bool:
 
 def copy_without_check(target: Path) -> Path:
     """The source tree without the check. Raises Failed when none was found."""
-    shutil.rmtree(target, ignore_errors=True)
     for folder in FOLDERS:
+        shutil.rmtree(target / folder, ignore_errors=True)
         shutil.copytree(ROOT / folder, target / folder, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     for name in FILES:
-        if (ROOT / name).exists():
-            shutil.copy(ROOT / name, target / name)
+        (target / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, target / name)
     removed = 0
     for path in (target / "hsl").rglob("*.py"):
         if path.name == REFILLS:
@@ -91,30 +92,18 @@ def arranged(source: Path, target: Path) -> Path:
     return target
 
 
-def compiled_copy(source: Path, target: Path) -> Path:
-    """The copy built and installed as the package is, unless that was done with the same source. Raises Failed."""
-    digest = hashlib.sha256()
-    for path in sorted(source.rglob("*")):
-        digest.update(path.name.encode() + (path.read_bytes() if path.is_file() else b""))
-    stamp = target / "made-from"
-    if stamp.exists() and stamp.read_text() == digest.hexdigest():
-        return target
-    shutil.rmtree(target, ignore_errors=True)
-    options = ("--quiet", "--no-deps", "--disable-pip-version-check", "--target", str(target))
-    execute([sys.executable, "-m", "pip", "install", *options, str(source)], BUILD_TIMEOUT)
-    if not any(target.rglob("*.so")):
-        raise Failed("the copy without the budget check could not be compiled")
-    stamp.write_text(digest.hexdigest())
-    return target
-
-
 def without_budget(engine: Engine, compiled: bool) -> Engine:
     """The engine on a copy of its package without the check. Raises Failed."""
-    source = copy_without_check(BUILD / "without-budget")
-    target = BUILD / ("without-budget-compiled" if compiled else "without-budget-pure")
-    package = compiled_copy(source, target) if compiled else arranged(source, target)
-    command = ("env", f"PYTHONPATH={package}", *engine.command)
-    return Engine(f"{engine.name} without the check", command, engine.suffix, engine.version)
+    copy = copy_without_check(BUILD / "without-budget")
+    if compiled:
+        return hsl(compiled_python(copy), compiled=True)
+    path = arranged(copy, BUILD / "without-budget-pure")
+    return replace(engine, command=("env", f"PYTHONPATH={path}", *engine.command))
+
+
+def compiled_python(root: Path) -> str:
+    """The interpreter that has the package of a source tree compiled. Raises Failed."""
+    return execute([str(root / COMPILED_VENV), str(Path(sys.prefix) / "bin")], BUILD_TIMEOUT)[0].strip()
 
 
 def cost(engine: Engine, compiled: bool, rounds: int) -> dict[str, float]:
