@@ -65,7 +65,10 @@ def multiply(left: Value, right: Value) -> Value:
 
 
 def divide(left: Value, right: Value) -> Value:
-    dividend, divisor = to_number(left), to_number(right)
+    return quotient(to_number(left), to_number(right))
+
+
+def quotient(dividend: float, divisor: float) -> float:
     if divisor != 0.0:
         return dividend / divisor
     if dividend == 0.0 or dividend != dividend:
@@ -74,13 +77,20 @@ def divide(left: Value, right: Value) -> Value:
 
 
 def remainder(left: Value, right: Value) -> Value:
-    """C's fmod: the sign of the left operand, fractions kept. A string on the left is a format."""
+    """A string on the left, with an array on the right, is a format; else the remainder of numbers."""
     if isinstance(left, bytes) and isinstance(right, Array):
         return format_string(left, right)
-    dividend, divisor = to_number(left), to_number(right)
-    if divisor == 0.0 or math.isinf(dividend) or dividend != dividend:
+    return modulo(to_number(left), to_number(right))
+
+
+def modulo(dividend: float, divisor: float) -> float:
+    """C's fmod: the sign of the dividend, fractions kept; NaN where there is none."""
+    if divisor == 0.0 or dividend - dividend != 0.0 or divisor != divisor:
         return math.nan
-    return math.fmod(dividend, divisor)
+    size = abs(divisor)
+    if size == math.inf:
+        return dividend
+    return dividend % size if dividend >= 0.0 else 0.0 - (-dividend) % size
 
 
 def power(left: Value, right: Value) -> Value:

@@ -8,7 +8,7 @@ from hsl.builtins import Builtin
 from hsl.errors import ScriptError
 from hsl.functions import Declaration
 from hsl.nodes import Frame, Node
-from hsl.objects import ClassDeclaration, Instance, check_recursion
+from hsl.objects import ClassDeclaration, Instance
 from hsl.paths import subscript
 from hsl.source import Span
 from hsl.values import Array, Function, Object, Value, share, type_name
@@ -101,25 +101,63 @@ class CallScript(CallNode):
 class CallDirect(CallScript):
     """The same where the arguments are just the first slots of the callee: the plain case."""
 
-    __slots__ = ("nodes",)
+    __slots__ = ("count", "first", "nodes", "second")
 
     def __init__(self, span: Span, declaration: Declaration, arguments: Arguments) -> None:
         super().__init__(span, declaration, arguments)
-        self.nodes = [node for node, _ in arguments]
+        self.nodes = [Shared(node) if node.aliases else node for node, _ in arguments]
+        self.count = len(self.nodes)
+        self.first: Node = self.nodes[0] if self.nodes else self
+        self.second: Node = self.nodes[1] if self.count > 1 else self
 
     def evaluate(self, frame: Frame) -> Value:
         declaration = self.declaration
         if not declaration.plain:
             return super().evaluate(frame)
-        slots = declaration.blank[:]
-        place = 0
-        for node in self.nodes:
-            value = node.evaluate(frame)
-            if node.aliases:
-                share(value)
-            slots[place] = value
-            place += 1  # noqa: SIM113  (enumerate would box it)
-        return declaration.execute(Frame(frame.run, slots), self.span)
+        return call_direct(self, frame, declaration, None)
+
+
+def call_direct(call: CallDirect | CallMethod, frame: Frame, declaration: Declaration, this: Object | None) -> Value:
+    """Fill the slots of a plain function, and run it. All arguments come before the first slot: they may call it."""
+    count = call.count
+    if count > 2:
+        values = [node.evaluate(frame) for node in call.nodes]
+        inner = declaration.activate(frame.run, call.span)
+        slots = inner.slots
+        for place in range(count):
+            slots[place] = values[place]
+    elif count > 0:
+        first = call.first.evaluate(frame)
+        second = call.second.evaluate(frame) if count > 1 else None
+        inner = declaration.activate(frame.run, call.span)
+        slots = inner.slots
+        slots[0] = first
+        if count > 1:
+            slots[1] = second
+    else:
+        inner = declaration.activate(frame.run, call.span)
+        slots = inner.slots
+    blank = declaration.blank
+    for place in range(count, declaration.slot_count):
+        slots[place] = blank[place]
+    inner.this = this
+    return declaration.execute(inner, call.span)
+
+
+class Shared(Node):
+    """An argument that comes out of a variable, and goes into one of the callee's."""
+
+    __slots__ = ("operand",)
+
+    def __init__(self, operand: Node) -> None:
+        super().__init__(operand.span)
+        self.operand = operand
+
+    def evaluate(self, frame: Frame) -> Value:
+        value = self.operand.evaluate(frame)
+        if isinstance(value, Array):
+            value.shared = True
+        return value
 
 
 class Create(CallNode):
@@ -164,11 +202,16 @@ class CallValue(CallNode):
 class CallMethod(CallValue):
     """`$object->name(…)` and `$object["name"](…)`; `callee` is the object, or the array that holds a function."""
 
-    __slots__ = ("key",)
+    __slots__ = ("count", "first", "key", "nodes", "second", "spreads")
 
     def __init__(self, span: Span, base: Node, key: Node, arguments: Arguments) -> None:
         super().__init__(span, base, arguments)
         self.key = key
+        self.spreads = any(spread for _, spread in arguments)
+        self.nodes = [Shared(node) if node.aliases else node for node, _ in arguments]
+        self.count = len(self.nodes)
+        self.first: Node = self.nodes[0] if self.nodes else self
+        self.second: Node = self.nodes[1] if self.count > 1 else self
 
     @property
     def qualified_name(self) -> str:
@@ -178,12 +221,9 @@ class CallMethod(CallValue):
         base = self.callee.evaluate(frame)
         key = self.key.evaluate(frame)
         if isinstance(base, Instance):
-            try:
-                method = base.method(key, frame.this)
-            except ScriptError as error:
-                raise self.located(error) from None
+            method = base.declaration.methods.get(key)
             if method is not None:
-                return self.call_method(frame, base, method)
+                return self.call_method(frame, base, key, method)
         if isinstance(base, Object):
             values = self.values(frame)
             try:
@@ -195,11 +235,13 @@ class CallMethod(CallValue):
             raise ScriptError(f"only functions can be called, got {type_name(callee)}", self.span)
         return self.call(frame, callee, self.values(frame))
 
-    def call_method(self, frame: Frame, base: Instance, method: Declaration) -> Value:
-        values = self.values(frame)
-        run = frame.run
-        try:
-            check_recursion(run, method)
-        except ScriptError as error:
-            raise self.located(error) from None
-        return method.invoke(run, values, self.span, base)
+    def call_method(self, frame: Frame, base: Instance, key: Value, method: Declaration) -> Value:
+        if frame.this is not base:
+            try:
+                base.check_access(key, frame.this)
+            except ScriptError as error:
+                raise self.located(error) from None
+        plain = method.plain and method.required <= self.count <= method.most and not self.spreads
+        if plain and frame.run.home is method.program:
+            return call_direct(self, frame, method, base)
+        return method.invoke(frame.run, self.values(frame), self.span, base)

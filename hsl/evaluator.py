@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from hsl.errors import BudgetError, Diagnostic, ScriptError
 from hsl.exceptions import caught
 from hsl.functions import BuiltinFunction
-from hsl.nodes import BREAK, NORMAL, RETURN, Frame, Node, Statement, Steps, spend
+from hsl.nodes import BREAK, NORMAL, RETURN, Frame, Node, Statement, Steps
 from hsl.run import Run
 from hsl.slots import UNSET, settled
 from hsl.source import Span
 from hsl.values import Array, Function, Object, Value, loose_equal, share, to_string, type_name
-from hsl.variables import AppendText, SlotTarget, Target
+from hsl.variables import SlotTarget, Target
 
 if TYPE_CHECKING:
     from hsl.builtins import Registry
@@ -71,35 +71,6 @@ class ExpressionStatement(Statement):
         return NORMAL
 
 
-class StoreConstant(Statement):
-    """`$variable = constant;`, which files of settings are full of."""
-
-    __slots__ = ("slot", "value")
-
-    def __init__(self, span: Span, slot: int, value: Value) -> None:
-        super().__init__(span)
-        self.slot = slot
-        self.value = share(value)
-
-    def execute(self, frame: Frame) -> int:
-        frame.slots[self.slot] = self.value
-        return NORMAL
-
-
-class AppendTextStatement(Statement):
-    """`$s .= value;`: nobody wants the whole string, so it is not built."""
-
-    __slots__ = ("node",)
-
-    def __init__(self, node: AppendText) -> None:
-        super().__init__(node.span)
-        self.node = node
-
-    def execute(self, frame: Frame) -> int:
-        self.node.append(frame)
-        return NORMAL
-
-
 class Echo(Statement):
     __slots__ = ("expression",)
 
@@ -118,25 +89,47 @@ class Echo(Statement):
 
 
 class If(Statement):
-    """`if`, each `else if`, `else`."""
+    """`if` and `else`."""
+
+    __slots__ = ("condition", "otherwise", "then")
+
+    def __init__(self, span: Span, condition: Node, then: Statement, otherwise: Statement | None) -> None:
+        super().__init__(span)
+        self.condition = condition
+        self.then = then
+        self.otherwise = otherwise
+
+    def execute(self, frame: Frame) -> int:
+        if self.condition.test(frame):
+            return self.then.execute(frame)
+        return NORMAL if self.otherwise is None else self.otherwise.execute(frame)
+
+    def steps(self, frame: Frame) -> Steps:
+        if self.condition.test(frame):
+            return (yield from self.then.steps(frame))
+        return NORMAL if self.otherwise is None else (yield from self.otherwise.steps(frame))
+
+
+class IfChain(Statement):
+    """`if`, each `else if`, `else`: one statement, however long it is."""
 
     __slots__ = ("arms", "otherwise")
 
-    def __init__(self, span: Span, arms: list[tuple[Node, Statement]], otherwise: Statement | None) -> None:
+    def __init__(self, span: Span, arms: list[If], otherwise: Statement | None) -> None:
         super().__init__(span)
         self.arms = arms
         self.otherwise = otherwise
 
     def execute(self, frame: Frame) -> int:
-        for condition, then in self.arms:
-            if condition.test(frame):
-                return then.execute(frame)
+        for arm in self.arms:
+            if arm.condition.test(frame):
+                return arm.then.execute(frame)
         return NORMAL if self.otherwise is None else self.otherwise.execute(frame)
 
     def steps(self, frame: Frame) -> Steps:
-        for condition, then in self.arms:
-            if condition.test(frame):
-                return (yield from then.steps(frame))
+        for arm in self.arms:
+            if arm.condition.test(frame):
+                return (yield from arm.then.steps(frame))
         return NORMAL if self.otherwise is None else (yield from self.otherwise.steps(frame))
 
 
@@ -153,7 +146,9 @@ class While(Statement):
     def execute(self, frame: Frame) -> int:
         run, condition, body = frame.run, self.condition, self.body
         while condition is None or condition.test(frame):
-            spend(run, self.span)
+            run.fuel -= 1
+            if run.fuel < 0:
+                run.refuel(self.span)
             ended = body.execute(frame)
             if ended == BREAK:
                 break
@@ -163,7 +158,7 @@ class While(Statement):
 
     def steps(self, frame: Frame) -> Steps:
         while self.condition is None or self.condition.test(frame):
-            spend(frame.run, self.span)
+            frame.run.spend(self.span)
             ended = yield from self.body.steps(frame)
             if ended == BREAK:
                 break
@@ -176,7 +171,12 @@ class For(Statement):
     __slots__ = ("body", "condition", "start", "step")
 
     def __init__(
-        self, span: Span, start: Node | None, condition: Node | None, step: Node | None, body: Statement
+        self,
+        span: Span,
+        start: Statement | None,
+        condition: Node | None,
+        step: Statement | None,
+        body: Statement,
     ) -> None:
         super().__init__(span)
         self.start = start
@@ -187,30 +187,32 @@ class For(Statement):
     def execute(self, frame: Frame) -> int:
         run, condition, step, body = frame.run, self.condition, self.step, self.body
         if self.start is not None:
-            self.start.evaluate(frame)
+            self.start.execute(frame)
         while condition is None or condition.test(frame):
-            spend(run, self.span)
+            run.fuel -= 1
+            if run.fuel < 0:
+                run.refuel(self.span)
             ended = body.execute(frame)
             if ended == BREAK:
                 break
             if ended == RETURN:
                 return RETURN
             if step is not None:
-                step.evaluate(frame)
+                step.execute(frame)
         return NORMAL
 
     def steps(self, frame: Frame) -> Steps:
         if self.start is not None:
-            self.start.evaluate(frame)
+            self.start.execute(frame)
         while self.condition is None or self.condition.test(frame):
-            spend(frame.run, self.span)
+            frame.run.spend(self.span)
             ended = yield from self.body.steps(frame)
             if ended == BREAK:
                 break
             if ended == RETURN:
                 return RETURN
             if self.step is not None:
-                self.step.evaluate(frame)
+                self.step.execute(frame)
         return NORMAL
 
 
@@ -236,7 +238,9 @@ class Foreach(Statement):
         subject.borrows += 1
         try:
             items = subject.items
-            if items is not None and self.key is None:
+            if items is None:
+                return self.walk_entries(frame, subject.map or {})
+            if self.key is None:
                 return self.walk_values(frame, items)
             return self.walk(frame, subject.pairs())
         finally:
@@ -250,7 +254,27 @@ class Foreach(Statement):
     def walk_values(self, frame: Frame, values: list[Value]) -> int:
         run, target, body = frame.run, self.value, self.body
         for value in values:
-            spend(run, self.span)
+            run.fuel -= 1
+            if run.fuel < 0:
+                run.refuel(self.span)
+            if isinstance(value, Array):
+                value.shared = True
+            target.store(frame, value)
+            ended = body.execute(frame)
+            if ended == BREAK:
+                break
+            if ended == RETURN:
+                return RETURN
+        return NORMAL
+
+    def walk_entries(self, frame: Frame, entries: dict[Value, Value]) -> int:
+        run, body, target, key_target = frame.run, self.body, self.value, self.key
+        for key, value in entries.items():
+            run.fuel -= 1
+            if run.fuel < 0:
+                run.refuel(self.span)
+            if key_target is not None:
+                key_target.store(frame, share(key))
             if isinstance(value, Array):
                 value.shared = True
             target.store(frame, value)
@@ -264,7 +288,9 @@ class Foreach(Statement):
     def walk(self, frame: Frame, pairs: Iterator[tuple[Value, Value]]) -> int:
         run, body = frame.run, self.body
         for key, value in pairs:
-            spend(run, self.span)
+            run.fuel -= 1
+            if run.fuel < 0:
+                run.refuel(self.span)
             self.take(frame, key, value)
             ended = body.execute(frame)
             if ended == BREAK:
@@ -285,7 +311,7 @@ class Foreach(Statement):
             subject.borrows += 1
         try:
             for key, value in pairs:
-                spend(frame.run, self.span)
+                frame.run.spend(self.span)
                 self.take(frame, key, value)
                 ended = yield from self.body.steps(frame)
                 if ended == BREAK:
@@ -350,25 +376,6 @@ class Jump(Statement):
 
     def execute(self, frame: Frame) -> int:
         return self.signal
-
-
-class Return(Statement):
-    """Also ends the script when it stands outside functions. A local's array needs no sharing: its holder dies."""
-
-    __slots__ = ("shares", "value")
-
-    def __init__(self, span: Span, value: Node | None, shares: bool) -> None:
-        super().__init__(span)
-        self.value = value
-        self.shares = shares
-
-    def execute(self, frame: Frame) -> int:
-        if self.value is not None:
-            value = self.value.evaluate(frame)
-            frame.result = share(value) if self.shares else value
-        else:
-            frame.result = None
-        return RETURN
 
 
 class Yield(Statement):
@@ -464,7 +471,7 @@ class Barrier(Statement):
         return name
 
     def leave(self, frame: Frame, name: bytes) -> None:
-        """Write the shared variable back, and let the next one in."""
+        """Write the shared variable back if it was changed here, and let the next one in."""
         store = frame.run.shared
         try:
             if self.variable is not None:
@@ -472,7 +479,7 @@ class Barrier(Statement):
                 if value is UNSET:
                     store.forget(name)
                 else:
-                    store.remember(name, share(settled(value)))
+                    store.remember(name, settled(value))
         finally:
             store.release(name, frame.run)
 
@@ -505,6 +512,7 @@ class Program:
         registry: Registry,
         global_names: dict[str, int],
         global_count: int,
+        function_count: int,
         initial: list[tuple[int, Value]],
         boxed: list[int],
         stage_names: frozenset[str],
@@ -517,6 +525,7 @@ class Program:
         self.registry = registry
         self.global_names = global_names  # of the script itself; modules and statics have slots of their own
         self.global_count = global_count
+        self.function_count = function_count
         self.initial = initial  # what slots of the globals hold from the start
         self.boxed = boxed  # the slots of variables that closures capture
         self.stage_variables = {name: slot for name, slot in global_names.items() if name in stage_names}

@@ -8,9 +8,9 @@ from typing import Final
 from hsl import arithmetic
 from hsl.errors import ScriptError
 from hsl.exceptions import thrown
-from hsl.nodes import Frame, Node
+from hsl.nodes import NAN, Frame, Node, Number
 from hsl.regex import Pattern, compile_pattern
-from hsl.slots import settled
+from hsl.slots import UNSET, settled
 from hsl.source import Span
 from hsl.values import (
     Array,
@@ -21,6 +21,7 @@ from hsl.values import (
     loose_equal,
     share,
     strict_equal,
+    to_number,
     to_string,
     truthy,
     type_name,
@@ -66,7 +67,9 @@ class Binary(Node):
 
     def evaluate(self, frame: Frame) -> Value:
         left = self.left.evaluate(frame)
-        right = self.right.evaluate(frame)
+        return self.apply(left, self.right.evaluate(frame))
+
+    def apply(self, left: Value, right: Value) -> Value:
         try:
             return self.operator.apply(left, right)
         except ScriptError as error:
@@ -79,14 +82,22 @@ class Add(Binary):
     __slots__ = ()
 
     def evaluate(self, frame: Frame) -> Value:
-        left = self.left.evaluate(frame)
-        right = self.right.evaluate(frame)
-        if isinstance(left, float) and isinstance(right, float):
-            return left + right
-        try:
-            return arithmetic.add(left, right)
-        except ScriptError as error:
-            raise self.located(error) from None
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            return self.apply(frame.take(), self.right.evaluate(frame))
+        right = self.right.number(frame)
+        if right != right and frame.mixed is not UNSET:
+            return self.apply(left, frame.take())
+        return left + right
+
+    def number(self, frame: Frame) -> float:
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            return number_of(frame, self.apply(frame.take(), self.right.evaluate(frame)))
+        right = self.right.number(frame)
+        if right != right and frame.mixed is not UNSET:
+            return number_of(frame, self.apply(left, frame.take()))
+        return left + right
 
 
 class Subtract(Binary):
@@ -95,14 +106,22 @@ class Subtract(Binary):
     __slots__ = ()
 
     def evaluate(self, frame: Frame) -> Value:
-        left = self.left.evaluate(frame)
-        right = self.right.evaluate(frame)
-        if isinstance(left, float) and isinstance(right, float):
-            return left - right
-        try:
-            return arithmetic.subtract(left, right)
-        except ScriptError as error:
-            raise self.located(error) from None
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            return self.apply(frame.take(), self.right.evaluate(frame))
+        right = self.right.number(frame)
+        if right != right and frame.mixed is not UNSET:
+            return self.apply(left, frame.take())
+        return left - right
+
+    def number(self, frame: Frame) -> float:
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            return number_of(frame, self.apply(frame.take(), self.right.evaluate(frame)))
+        right = self.right.number(frame)
+        if right != right and frame.mixed is not UNSET:
+            return number_of(frame, self.apply(left, frame.take()))
+        return left - right
 
 
 class Multiply(Binary):
@@ -111,14 +130,64 @@ class Multiply(Binary):
     __slots__ = ()
 
     def evaluate(self, frame: Frame) -> Value:
-        left = self.left.evaluate(frame)
-        right = self.right.evaluate(frame)
-        if isinstance(left, float) and isinstance(right, float):
-            return left * right
-        try:
-            return arithmetic.multiply(left, right)
-        except ScriptError as error:
-            raise self.located(error) from None
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            return self.apply(frame.take(), self.right.evaluate(frame))
+        right = self.right.number(frame)
+        if right != right and frame.mixed is not UNSET:
+            return self.apply(left, frame.take())
+        return left * right
+
+    def number(self, frame: Frame) -> float:
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            return number_of(frame, self.apply(frame.take(), self.right.evaluate(frame)))
+        right = self.right.number(frame)
+        if right != right and frame.mixed is not UNSET:
+            return number_of(frame, self.apply(left, frame.take()))
+        return left * right
+
+
+class Remainder(Binary):
+    """`%`, two finite numbers first."""
+
+    __slots__ = ()
+
+    def evaluate(self, frame: Frame) -> Value:
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            return self.apply(frame.take(), self.right.evaluate(frame))
+        right = self.right.number(frame)
+        if right != right and frame.mixed is not UNSET:
+            return self.apply(left, frame.take())
+        return arithmetic.modulo(left, right)
+
+    def number(self, frame: Frame) -> float:
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            return number_of(frame, self.apply(frame.take(), self.right.evaluate(frame)))
+        right = self.right.number(frame)
+        if right != right and frame.mixed is not UNSET:
+            return number_of(frame, self.apply(left, frame.take()))
+        return arithmetic.modulo(left, right)
+
+
+class Divide(Binary):
+    """`/`, two numbers first."""
+
+    __slots__ = ()
+
+    def evaluate(self, frame: Frame) -> Value:
+        return self.number(frame)
+
+    def number(self, frame: Frame) -> float:
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            left = to_number(frame.take())
+        right = self.right.number(frame)
+        if right != right and frame.mixed is not UNSET:
+            right = to_number(frame.take())
+        return arithmetic.quotient(left, right)
 
 
 class Comparison(Binary):
@@ -136,11 +205,13 @@ class Less(Comparison):
     __slots__ = ()
 
     def test(self, frame: Frame) -> bool:
-        left = self.left.evaluate(frame)
-        right = self.right.evaluate(frame)
-        if isinstance(left, float) and isinstance(right, float):
-            return left < right
-        return less(left, right)
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            return less(frame.take(), self.right.evaluate(frame))
+        right = self.right.number(frame)
+        if right != right and frame.mixed is not UNSET:
+            return less(left, frame.take())
+        return left < right
 
 
 class LessEqual(Comparison):
@@ -149,11 +220,13 @@ class LessEqual(Comparison):
     __slots__ = ()
 
     def test(self, frame: Frame) -> bool:
-        left = self.left.evaluate(frame)
-        right = self.right.evaluate(frame)
-        if isinstance(left, float) and isinstance(right, float):
-            return left <= right
-        return less_equal(left, right)
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            return less_equal(frame.take(), self.right.evaluate(frame))
+        right = self.right.number(frame)
+        if right != right and frame.mixed is not UNSET:
+            return less_equal(left, frame.take())
+        return left <= right
 
 
 class Greater(Comparison):
@@ -162,11 +235,14 @@ class Greater(Comparison):
     __slots__ = ()
 
     def test(self, frame: Frame) -> bool:
-        left = self.left.evaluate(frame)
-        right = self.right.evaluate(frame)
-        if isinstance(left, float) and isinstance(right, float):
-            return left > right
-        return less(right, left)
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            value = frame.take()
+            return less(self.right.evaluate(frame), value)
+        right = self.right.number(frame)
+        if right != right and frame.mixed is not UNSET:
+            return less(frame.take(), left)
+        return left > right
 
 
 class GreaterEqual(Comparison):
@@ -175,11 +251,14 @@ class GreaterEqual(Comparison):
     __slots__ = ()
 
     def test(self, frame: Frame) -> bool:
-        left = self.left.evaluate(frame)
-        right = self.right.evaluate(frame)
-        if isinstance(left, float) and isinstance(right, float):
-            return left >= right
-        return less_equal(right, left)
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            value = frame.take()
+            return less_equal(self.right.evaluate(frame), value)
+        right = self.right.number(frame)
+        if right != right and frame.mixed is not UNSET:
+            return less_equal(frame.take(), left)
+        return left >= right
 
 
 class Equal(Comparison):
@@ -200,6 +279,22 @@ class Equal(Comparison):
             raise self.located(error) from None
 
 
+class EqualNumber(Comparison):
+    """`==` with a literal number on the right."""
+
+    __slots__ = ("known",)
+
+    def __init__(self, span: Span, operator: arithmetic.Operation, left: Node, right: Number) -> None:
+        super().__init__(span, operator, left, right)
+        self.known = right.float
+
+    def test(self, frame: Frame) -> bool:
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            return loose_equal(frame.take(), self.known)
+        return left == self.known
+
+
 class NotEqual(Comparison):
     """`!=`, equal types first."""
 
@@ -216,6 +311,22 @@ class NotEqual(Comparison):
             return not loose_equal(left, right)
         except ScriptError as error:
             raise self.located(error) from None
+
+
+class NotEqualNumber(Comparison):
+    """`!=` with a literal number on the right."""
+
+    __slots__ = ("known",)
+
+    def __init__(self, span: Span, operator: arithmetic.Operation, left: Node, right: Number) -> None:
+        super().__init__(span, operator, left, right)
+        self.known = right.float
+
+    def test(self, frame: Frame) -> bool:
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            return not loose_equal(frame.take(), self.known)
+        return left != self.known
 
 
 class Identical(Comparison):
@@ -236,6 +347,22 @@ class Identical(Comparison):
             raise self.located(error) from None
 
 
+class IdenticalNumber(Comparison):
+    """`===` with a literal number on the right."""
+
+    __slots__ = ("known",)
+
+    def __init__(self, span: Span, operator: arithmetic.Operation, left: Node, right: Number) -> None:
+        super().__init__(span, operator, left, right)
+        self.known = right.float
+
+    def test(self, frame: Frame) -> bool:
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            return strict_equal(frame.take(), self.known)
+        return left == self.known
+
+
 class NotIdentical(Comparison):
     """`!==`, equal types first."""
 
@@ -254,10 +381,28 @@ class NotIdentical(Comparison):
             raise self.located(error) from None
 
 
+class NotIdenticalNumber(Comparison):
+    """`!==` with a literal number on the right."""
+
+    __slots__ = ("known",)
+
+    def __init__(self, span: Span, operator: arithmetic.Operation, left: Node, right: Number) -> None:
+        super().__init__(span, operator, left, right)
+        self.known = right.float
+
+    def test(self, frame: Frame) -> bool:
+        left = self.left.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            return not strict_equal(frame.take(), self.known)
+        return left != self.known
+
+
 SPECIAL: Final[dict[str, type[Binary]]] = {
     "+": Add,
     "-": Subtract,
     "*": Multiply,
+    "/": Divide,
+    "%": Remainder,
     "<": Less,
     "<=": LessEqual,
     ">": Greater,
@@ -267,11 +412,28 @@ SPECIAL: Final[dict[str, type[Binary]]] = {
     "===": Identical,
     "!==": NotIdentical,
 }
+WITH_NUMBER: Final[dict[str, type[EqualNumber | NotEqualNumber | IdenticalNumber | NotIdenticalNumber]]] = {
+    "==": EqualNumber,
+    "!=": NotEqualNumber,
+    "===": IdenticalNumber,
+    "!==": NotIdenticalNumber,
+}
 
 
 def binary(span: Span, operator: str, left: Node, right: Node) -> Binary:
     """The node of an operator of two operands."""
-    return SPECIAL.get(operator, Binary)(span, arithmetic.BINARY[operator], left, right)
+    operation = arithmetic.BINARY[operator]
+    if isinstance(right, Number) and operator in WITH_NUMBER:
+        return WITH_NUMBER[operator](span, operation, left, right)
+    return SPECIAL.get(operator, Binary)(span, operation, left, right)
+
+
+def number_of(frame: Frame, value: Value) -> float:
+    """A value as `Node.number` gives it."""
+    if isinstance(value, float):
+        return value
+    frame.mixed = value
+    return NAN
 
 
 class Concatenation(Node):

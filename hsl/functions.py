@@ -7,7 +7,7 @@ from typing import Final
 
 from hsl.builtins import Builtin, plural
 from hsl.errors import BudgetError, ScriptError
-from hsl.nodes import NORMAL, RETURN, Frame, Node, Statement, Steps, spend
+from hsl.nodes import NORMAL, RETURN, Frame, Node, Return, Statement, Steps
 from hsl.run import Run
 from hsl.slots import UNSET, Cell, Slot
 from hsl.source import Span
@@ -32,11 +32,14 @@ class Declaration:
         "defaults",
         "depth",
         "generates",
+        "index",
+        "most",
         "name",
         "parameters",
         "plain",
         "program",
         "required",
+        "single",
         "slot_count",
         "span",
         "value",
@@ -49,16 +52,19 @@ class Declaration:
         self.parameters: list[str] = []
         self.defaults: list[Value] = []  # of the last parameters; arrays in it are shared
         self.required = 0
+        self.most = 0
         self.variadic = False
         self.counted = False  # the slot behind the rest holds the number of arguments ($argc)
         self.generates = False  # there is a `yield` in it
         self.captures = 0  # how many cells a closure brings along
         self.plain = False  # the arguments of a call are just the first slots
         self.boxed: list[int] = []  # slots of variables that closures in it capture
+        self.index = 0  # among the functions of its program
         self.slot_count = 0
         self.blank: list[Slot] = []  # the slots before a call: defaults, and unset
         self.depth = 0  # how deep the nodes of the body nest
         self.body: list[Statement] = []
+        self.single: Node | None = None  # the value, where the body is one `return`
         self.program: object = None  # whose globals it uses
         self.value: Function = ScriptFunction(self)  # the one function value of it, equal to itself only
 
@@ -67,9 +73,14 @@ class Declaration:
         self.slot_count = slot_count
         self.depth = depth
         self.body = body
+        if len(body) == 1:
+            only = body[0]
+            if isinstance(only, Return) and only.value is not None and not only.shares:
+                self.single = only.value
         self.blank = [UNSET] * self.required
         self.blank += self.defaults
         self.blank += [UNSET] * (slot_count - len(self.blank))
+        self.most = len(self.parameters)
         self.plain = not (self.variadic or self.boxed or self.captures or self.generates)
 
     def arity_error(self, count: int) -> str | None:
@@ -95,71 +106,91 @@ class Declaration:
         problem = self.arity_error(len(arguments))
         if problem is not None:
             raise ScriptError(problem, span)
-        frame = Frame(run, self.bind(arguments, cells), this)
         if self.generates:
+            frame = Frame(run, self.blank[:], this)
+            self.bind(frame.slots, arguments, cells)
             return Generator(self, frame)
-        if run.home is self.program:
-            return self.execute(frame, span)
-        home = run.move(self.program)  # a function of another script, out of the memory that scripts share
+        home = run.home
+        if home is not self.program:  # a function of another script, out of the memory that scripts share
+            run.move(self.program)
         try:
+            frame = self.activate(run, span)
+            frame.this = this
+            self.bind(frame.slots, arguments, cells)
             return self.execute(frame, span)
         finally:
-            run.move(home)
+            if run.home is not home:
+                run.move(home)
 
-    def bind(self, arguments: list[Value], cells: list[Cell] | None) -> list[Slot]:
-        """The slots of a new activation."""
-        slots = self.blank[:]
+    def activate(self, run: Run, span: Span | None) -> Frame:
+        """The frame for a call. A run keeps one for each function, since none runs twice at a time.
+
+        Raises ScriptError while the function is running.
+        """
+        frame = run.frames[self.index]
+        if frame is None:
+            frame = Frame(run, self.blank[:])
+            run.frames[self.index] = frame
+        elif frame.busy:
+            raise ScriptError(f"recursion is not allowed: {self.name}() is already running", span)
+        return frame
+
+    def bind(self, slots: list[Slot], arguments: list[Value], cells: list[Cell] | None) -> None:
+        """Fill the slots of a new activation."""
+        blank = self.blank
+        for index in range(self.slot_count):
+            slots[index] = blank[index]
         count = len(self.parameters)
-        for index, value in enumerate(arguments[:count]):
-            slots[index] = value
+        for index in range(min(count, len(arguments))):
+            slots[index] = arguments[index]
         if self.variadic:
             slots[count] = Array(arguments[count:])
             count += 1
         if self.counted:
             slots[count] = float(len(arguments))
             count += 1
-        for cell in cells or ():
-            slots[count] = cell
-            count += 1
+        if cells is not None:
+            for cell in cells:
+                slots[count] = cell
+                count += 1
         for index in self.boxed:
             slots[index] = Cell(slots[index])
-        return slots
 
     def execute(self, frame: Frame, span: Span | None) -> Value:
         """Run the body with its slots filled. Raises ScriptError with this call on its stack."""
         run = frame.run
-        self.enter(run, span)
+        if run.depth >= run.call_depth or run.nesting + self.depth > MAX_NESTING:
+            raise self.too_deep(run, span)
+        run.fuel -= 1
+        if run.fuel < 0:
+            run.refuel(span or self.span)
+        run.depth += 1
+        run.nesting += self.depth
+        frame.busy = True
+        place = self.span
         try:
+            if self.single is not None:
+                place = self.single.span
+                return self.single.evaluate(frame)
             for statement in self.body:
-                try:
-                    ended = statement.execute(frame)
-                except ScriptError as error:
-                    if error.span is None:
-                        error.span = statement.span
-                    raise
-                if ended == RETURN:
+                place = statement.span
+                if statement.execute(frame) == RETURN:
                     return frame.result
             return None
         except ScriptError as error:
+            if error.span is None:
+                error.span = place
             run.trace(error, self.name, span)
             raise
         finally:
-            self.leave(run)
+            frame.busy = False
+            run.depth -= 1
+            run.nesting -= self.depth
 
-    def enter(self, run: Run, span: Span | None) -> None:
-        """Count a call. Raises BudgetError where calls nest too deeply."""
-        calls = run.calls
-        if len(calls) >= run.call_depth:
-            raise BudgetError(f"function calls nest more than {run.call_depth} deep", span)
-        if run.nesting + self.depth > MAX_NESTING:
-            raise BudgetError(f"expressions in function calls nest more than {MAX_NESTING} deep", span)
-        spend(run, span or self.span)
-        run.nesting += self.depth
-        calls.append(self)
-
-    def leave(self, run: Run) -> None:
-        run.calls.pop()
-        run.nesting -= self.depth
+    def too_deep(self, run: Run, span: Span | None) -> BudgetError:
+        if run.depth >= run.call_depth:
+            return BudgetError(f"function calls nest more than {run.call_depth} deep", span)
+        return BudgetError(f"expressions in function calls nest more than {MAX_NESTING} deep", span)
 
     def steps(self, frame: Frame) -> Steps:
         """The body of a generator."""
@@ -191,15 +222,25 @@ class Generator(Object):
             return None
         if run is not self.frame.run or not isinstance(run, Run):
             raise ScriptError("a generator runs only in the script execution that made it")
+        home = run.move(self.declaration.program)
+        try:
+            return self.resume(run, self.declaration.activate(run, None))
+        finally:
+            run.move(home)
+
+    def resume(self, run: Run, mark: Frame) -> tuple[Value, Value] | None:
+        """`mark` is the run's frame for the function: it only says that the function is running."""
         declaration = self.declaration
-        if declaration in run.calls:
-            raise ScriptError(f"recursion is not allowed: {declaration.name}() is already running")
-        home = run.move(declaration.program)
-        declaration.enter(run, None)
-        ended, self.ended = self.ended, True  # also when it fails
+        if run.depth >= run.call_depth or run.nesting + declaration.depth > MAX_NESTING:
+            raise declaration.too_deep(run, None)
+        run.spend(declaration.span)
+        run.depth += 1
+        run.nesting += declaration.depth
+        mark.busy = True
+        self.ended = True  # also when it fails
         try:
             pair = next(self.iterator)
-            self.ended = ended
+            self.ended = False
             return pair
         except StopIteration:
             return None
@@ -207,8 +248,9 @@ class Generator(Object):
             run.trace(error, declaration.name, None)
             raise
         finally:
-            declaration.leave(run)
-            run.move(home)
+            mark.busy = False
+            run.depth -= 1
+            run.nesting -= declaration.depth
 
 
 class ScriptFunction(Function):
@@ -223,13 +265,7 @@ class ScriptFunction(Function):
 
     def call(self, run: object, arguments: list[Value]) -> Value:
         assert isinstance(run, Run)
-        self.check_recursion(run)
         return self.declaration.invoke(run, arguments, None)
-
-    def check_recursion(self, run: Run) -> None:
-        """Raises ScriptError while the function is running."""
-        if self.declaration in run.calls:
-            raise ScriptError(f"recursion is not allowed: {self.name}() is already running")
 
 
 class Closure(ScriptFunction):
@@ -244,16 +280,18 @@ class Closure(ScriptFunction):
 
     def call(self, run: object, arguments: list[Value]) -> Value:
         assert isinstance(run, Run)
-        self.check_recursion(run)
         return self.declaration.invoke(run, arguments, None, self.this, self.cells)
 
 
 class MakeClosure(Node):
-    """`function (…) closure (…) { … }`: a new value at each evaluation. `cells` are the slots it captures."""
+    """`function (…) closure (…) { … }`: a new value at each evaluation.
+
+    `cells` are the slots that it captures, each of the globals (true) or of the frame.
+    """
 
     __slots__ = ("cells", "declaration", "holds_this")
 
-    def __init__(self, span: Span, declaration: Declaration, cells: list[int], holds_this: bool) -> None:
+    def __init__(self, span: Span, declaration: Declaration, cells: list[tuple[bool, int]], holds_this: bool) -> None:
         super().__init__(span)
         self.declaration = declaration
         self.cells = cells
@@ -261,8 +299,8 @@ class MakeClosure(Node):
 
     def evaluate(self, frame: Frame) -> Value:
         cells: list[Cell] = []
-        for slot in self.cells:
-            cell = frame.slots[slot]
+        for of_globals, slot in self.cells:
+            cell = frame.run.globals[slot] if of_globals else frame.slots[slot]
             assert isinstance(cell, Cell)
             cells.append(cell)
         return Closure(self.declaration, cells, frame.this if self.holds_this else None)

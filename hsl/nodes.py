@@ -7,14 +7,16 @@ from typing import Final, TypeAlias
 
 from hsl.errors import ScriptError
 from hsl.run import Run
-from hsl.slots import Slot
+from hsl.slots import UNSET, Slot, settled
 from hsl.source import Span
-from hsl.values import Object, Value, truthy
+from hsl.values import Object, Value, share, truthy
 
 NORMAL: Final = 0  # how a statement ended
 BREAK: Final = 1
 CONTINUE: Final = 2
 RETURN: Final = 3
+
+NAN: Final = float("nan")
 
 Steps: TypeAlias = Generator[tuple[Value, Value], None, int]  # what a generator's statement yields, and how it ended
 
@@ -22,16 +24,25 @@ Steps: TypeAlias = Generator[tuple[Value, Value], None, int]  # what a generator
 class Frame:
     """One activation: the variables of the script or of a function call, and the object that a method runs on.
 
-    The frames of the script itself and of its modules use `run.globals`.
+    The frames of the script itself and of its modules use `run.globals`. `mixed` is how `Node.number` hands over a
+    value that is no number; `busy` is true while the function runs.
     """
 
-    __slots__ = ("result", "run", "slots", "this")
+    __slots__ = ("busy", "mixed", "result", "run", "slots", "this")
 
     def __init__(self, run: Run, slots: list[Slot], this: Object | None = None) -> None:
         self.run = run
         self.slots = slots
         self.this = this
         self.result: Value = None
+        self.mixed: Slot = UNSET
+        self.busy = False
+
+    def take(self) -> Value:
+        """The value that was no number."""
+        value = self.mixed
+        self.mixed = UNSET
+        return settled(value)
 
 
 class Node:
@@ -48,6 +59,17 @@ class Node:
 
     def evaluate(self, frame: Frame) -> Value:
         raise AssertionError(f"{type(self).__name__} has no value")
+
+    def number(self, frame: Frame) -> float:
+        """The value where a number is likely, without making an object of it.
+
+        What is no number is left in `frame.mixed`, and NaN returned: whoever calls this looks there for every NaN.
+        """
+        value = self.evaluate(frame)
+        if isinstance(value, float):
+            return value
+        frame.mixed = value
+        return NAN
 
     def test(self, frame: Frame) -> bool:
         """The truth of the value."""
@@ -94,13 +116,37 @@ class Constant(Node):
         return self.value
 
 
-def spend(run: Run, span: Span) -> None:
-    """One step of the budget: called at each turn of a loop and at each call of a function."""
-    run.fuel -= 1
-    if run.fuel < 0:
-        try:
-            run.tick()
-        except ScriptError as error:
-            if error.span is None:
-                error.span = span
-            raise
+class Number(Constant):
+    """A literal number."""
+
+    __slots__ = ("float",)
+
+    def __init__(self, span: Span, value: float) -> None:
+        super().__init__(span, value)
+        self.float = value
+
+    def number(self, frame: Frame) -> float:
+        return self.float
+
+
+def constant(span: Span, value: Value) -> Constant:
+    return Number(span, value) if isinstance(value, float) else Constant(span, value)
+
+
+class Return(Statement):
+    """Also ends the script when it stands outside functions. A local's array needs no sharing: its holder dies."""
+
+    __slots__ = ("shares", "value")
+
+    def __init__(self, span: Span, value: Node | None, shares: bool) -> None:
+        super().__init__(span)
+        self.value = value
+        self.shares = shares
+
+    def execute(self, frame: Frame) -> int:
+        if self.value is not None:
+            value = self.value.evaluate(frame)
+            frame.result = share(value) if self.shares else value
+        else:
+            frame.result = None
+        return RETURN

@@ -58,10 +58,8 @@ class ClassDeclaration:
             raise ScriptError(problem, span)
         instance = Instance(self)
         if self.starter is not None:
-            check_recursion(run, self.starter)
             self.starter.invoke(run, [], span, instance)
         if self.constructor is not None:
-            check_recursion(run, self.constructor)
             self.constructor.invoke(run, arguments, span, instance)
         return instance
 
@@ -138,7 +136,6 @@ class Instance(Object):
         if method is None:
             return super().invoke(run, key, arguments, this)
         assert isinstance(run, Run)
-        check_recursion(run, method)
         return method.invoke(run, arguments, None, self)
 
     def method(self, key: Value, this: Object | None) -> Declaration | None:
@@ -164,16 +161,9 @@ class BoundMethod(Function):
 
     def call(self, run: object, arguments: list[Value]) -> Value:
         assert isinstance(run, Run)
-        check_recursion(run, self.declaration)
         return self.declaration.invoke(run, arguments, None, self.instance)
 
     def same(self, other: Function) -> bool:
         return (
             isinstance(other, BoundMethod) and self.instance is other.instance and self.declaration is other.declaration
         )
-
-
-def check_recursion(run: Run, declaration: Declaration) -> None:
-    """Raises ScriptError while a function is running: methods may not call themselves, on whichever object."""
-    if declaration in run.calls:
-        raise ScriptError(f"recursion is not allowed: {declaration.name}() is already running")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from hsl import bridge
 from hsl.errors import BudgetError, ScriptError, StackEntry
@@ -17,11 +17,12 @@ from hsl.values import Value, share
 
 if TYPE_CHECKING:
     from hsl.evaluator import Program
+    from hsl.nodes import Frame
     from hsl.source import Span
 
 T = TypeVar("T")
-SLICE = 50  # steps between two looks at the clock
-TURN = 0.005  # seconds after which other sessions get their turn
+SLICE: Final = 50  # steps between two looks at the clock
+TURN: Final = 0.005  # seconds after which other sessions get their turn
 
 # The evaluator recurses as deep as a script's expressions and calls nest; both are capped (parser.MAX_DEPTH,
 # Budget.call_depth), well below this.
@@ -48,8 +49,9 @@ class Run:
     __slots__ = (
         "budget",
         "call_depth",
-        "calls",
         "deadline",
+        "depth",
+        "frames",
         "fuel",
         "globals",
         "home",
@@ -87,11 +89,12 @@ class Run:
         self.shared = shared or SharedStore()
         self.message_id = message_id
         self.variables = variables
-        self.globals: list[Slot] = self.space(program)  # of `home`
         self.home: object = program  # the program whose function is running
-        self.spaces: dict[Program, list[Slot]] = {program: self.globals}
+        self.globals: list[Slot] = self.space(program)  # of `home`
+        self.frames: list[Frame | None] = [None] * program.function_count  # of its functions: none runs twice at a time
+        self.spaces: dict[Program, tuple[list[Slot], list[Frame | None]]] = {program: (self.globals, self.frames)}
         self.modules: set[int] = set()  # those that have run
-        self.calls: list[object] = []  # the declarations now executing, outermost first
+        self.depth = 0  # of function calls
         self.call_depth: int = self.budget.call_depth
         self.started = time.monotonic()
         self.deadline = self.started + self.budget.seconds
@@ -122,9 +125,9 @@ class Run:
         if program is not before:
             home = cast("Program", program)
             if home not in self.spaces:
-                self.spaces[home] = self.space(home)
+                self.spaces[home] = (self.space(home), [None] * home.function_count)
             self.home = home
-            self.globals = self.spaces[home]
+            self.globals, self.frames = self.spaces[home]
         return before
 
     def execute(self) -> Value:
@@ -152,6 +155,21 @@ class Run:
             if self.remaining() > 0:
                 raise
             raise self.out_of_time(self.program.span) from None
+
+    def spend(self, span: Span) -> None:
+        """One step of the budget: at each turn of a loop and at each call of a function. (Loops do this inline.)"""
+        self.fuel -= 1
+        if self.fuel < 0:
+            self.refuel(span)
+
+    def refuel(self, span: Span) -> None:
+        """A slice of steps is used up. Raises BudgetError, placed at `span`."""
+        try:
+            self.tick()
+        except ScriptError as error:
+            if error.span is None:
+                error.span = span
+            raise
 
     def tick(self) -> None:
         """Called when a slice of steps is used up: checks the budget, and lets others run when it is their turn.
@@ -199,18 +217,18 @@ class Run:
     def variable(self, name: str) -> Value:
         """A global of the script by name, None if it is not set (or not used by the script)."""
         slot = self.program.global_names.get(name)
-        return None if slot is None else settled(self.spaces[self.program][slot])
+        return None if slot is None else settled(self.spaces[self.program][0][slot])
 
     def is_set(self, name: str) -> bool:
         """Whether a global of the script holds anything, none included."""
         slot = self.program.global_names.get(name)
-        return slot is not None and is_set(self.spaces[self.program][slot])
+        return slot is not None and is_set(self.spaces[self.program][0][slot])
 
     def set_variable(self, name: str, value: Value) -> None:
         """Set a stage variable, read-only ones included (SetSender updates $sender)."""
         slot = self.program.global_names.get(name)
         if slot is not None:
-            slots = self.spaces[self.program]
+            slots = self.spaces[self.program][0]
             held = slots[slot]
             if isinstance(held, Cell):
                 held.content = share(value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hsl import arithmetic
 from hsl.errors import ScriptError
-from hsl.nodes import Frame, Node
+from hsl.nodes import NAN, NORMAL, Frame, Node, Statement
 from hsl.slots import UNSET, Buffer, Cell, Pending, Slot, Unset, settled
 from hsl.source import Span
 from hsl.values import Array, Object, Value, concatenation_text, share, to_number
@@ -57,6 +57,13 @@ class SlotTarget(Target):
             return self.settle(value)
         assert not isinstance(value, Cell)
         return value
+
+    def number(self, frame: Frame) -> float:
+        value = frame.slots[self.slot]
+        if isinstance(value, float):
+            return value
+        frame.mixed = self.settle(value)
+        return NAN
 
     def settle(self, content: Slot) -> Value:
         if isinstance(content, Buffer):
@@ -120,6 +127,13 @@ class GlobalTarget(SlotTarget):
         assert not isinstance(value, Cell)
         return value
 
+    def number(self, frame: Frame) -> float:
+        value = frame.run.globals[self.slot]
+        if isinstance(value, float):
+            return value
+        frame.mixed = self.settle(value)
+        return NAN
+
     def store(self, frame: Frame, value: Value) -> None:
         frame.run.globals[self.slot] = value
 
@@ -142,6 +156,13 @@ class CellTarget(SlotTarget):
 
     def evaluate(self, frame: Frame) -> Value:
         return self.settle(self.cell(frame).content)
+
+    def number(self, frame: Frame) -> float:
+        value = self.cell(frame).content
+        if isinstance(value, float):
+            return value
+        frame.mixed = self.settle(value)
+        return NAN
 
     def store(self, frame: Frame, value: Value) -> None:
         self.cell(frame).content = value
@@ -259,15 +280,46 @@ class AddTo(Augment):
     __slots__ = ()
 
     def evaluate(self, frame: Frame) -> Value:
-        left = self.target.evaluate(frame)
-        right = self.value.evaluate(frame)
-        if isinstance(left, float) and isinstance(right, float):
-            result: Value = left + right
-        else:
-            try:
-                result = arithmetic.add(left, right)
-            except ScriptError as error:
-                raise self.located(error) from None
+        left = self.target.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            return self.add(frame, frame.take(), self.value.evaluate(frame))
+        right = self.value.number(frame)
+        if right != right and frame.mixed is not UNSET:
+            return self.add(frame, left, frame.take())
+        result: Value = left + right
+        self.target.store(frame, result)
+        return result
+
+    def add(self, frame: Frame, left: Value, right: Value) -> Value:
+        try:
+            result = arithmetic.add(left, right)
+        except ScriptError as error:
+            raise self.located(error) from None
+        self.target.store(frame, result)
+        return result
+
+
+class SubtractFrom(Augment):
+    """`target -= value`, two numbers first."""
+
+    __slots__ = ()
+
+    def evaluate(self, frame: Frame) -> Value:
+        left = self.target.number(frame)
+        if left != left and frame.mixed is not UNSET:
+            return self.subtract(frame, frame.take(), self.value.evaluate(frame))
+        right = self.value.number(frame)
+        if right != right and frame.mixed is not UNSET:
+            return self.subtract(frame, left, frame.take())
+        result: Value = left - right
+        self.target.store(frame, result)
+        return result
+
+    def subtract(self, frame: Frame, left: Value, right: Value) -> Value:
+        try:
+            result = arithmetic.subtract(left, right)
+        except ScriptError as error:
+            raise self.located(error) from None
         self.target.store(frame, result)
         return result
 
@@ -306,8 +358,9 @@ class Step(Node):
         self.before = before
 
     def evaluate(self, frame: Frame) -> Value:
-        value = self.target.evaluate(frame)
-        old = value if isinstance(value, float) else to_number(value)
+        old = self.target.number(frame)
+        if old != old and frame.mixed is not UNSET:
+            old = to_number(frame.take())
         new = old + self.delta
         self.target.store(frame, new)
         return new if self.before else old
@@ -350,3 +403,74 @@ class RemoveTargets(Node):
             except ScriptError as error:
                 raise self.located(error) from None
         return there
+
+
+# ---------------------------------------------------------------- statements
+
+
+class StoreLocal(Statement):
+    """`$local = value;`, nobody wants the value."""
+
+    __slots__ = ("shares", "slot", "value")
+
+    def __init__(self, span: Span, slot: int, value: Node) -> None:
+        super().__init__(span)
+        self.slot = slot
+        self.value = value
+        self.shares = value.aliases
+
+    def execute(self, frame: Frame) -> int:
+        value = self.value.evaluate(frame)
+        if self.shares:
+            share(value)
+        frame.slots[self.slot] = value
+        return NORMAL
+
+
+class StoreConstant(Statement):
+    """`$local = constant;`, which files of settings are full of."""
+
+    __slots__ = ("slot", "value")
+
+    def __init__(self, span: Span, slot: int, value: Value) -> None:
+        super().__init__(span)
+        self.slot = slot
+        self.value = share(value)
+
+    def execute(self, frame: Frame) -> int:
+        frame.slots[self.slot] = self.value
+        return NORMAL
+
+
+class StepLocal(Statement):
+    """`$local++;` and `$local--;`, where nobody wants the value."""
+
+    __slots__ = ("delta", "slot", "target")
+
+    def __init__(self, span: Span, target: SlotTarget, delta: float) -> None:
+        super().__init__(span)
+        self.target = target
+        self.slot = target.slot
+        self.delta = delta
+
+    def execute(self, frame: Frame) -> int:
+        old = frame.slots[self.slot]
+        if isinstance(old, float):
+            frame.slots[self.slot] = old + self.delta
+        else:
+            frame.slots[self.slot] = to_number(self.target.settle(old)) + self.delta
+        return NORMAL
+
+
+class AppendTextStatement(Statement):
+    """`$s .= value;`: nobody wants the whole string, so it is not built."""
+
+    __slots__ = ("node",)
+
+    def __init__(self, node: AppendText) -> None:
+        super().__init__(node.span)
+        self.node = node
+
+    def execute(self, frame: Frame) -> int:
+        self.node.append(frame)
+        return NORMAL

@@ -45,6 +45,7 @@ class Compiler(Statements):
             registry=self.registry,
             global_names=scope.slots,
             global_count=self.global_count,
+            function_count=len(self.declarations),
             initial=self.initial,
             boxed=sorted(self.boxed_globals),
             stage_names=frozenset(self.environment.variables),
@@ -52,6 +53,7 @@ class Compiler(Statements):
             warnings=[item for item in self.diagnostics.items if item.severity == "warning"],
             notes=[item for item in self.diagnostics.items if item.severity == "note"],
         )
-        for declaration in self.declarations:
+        for index, declaration in enumerate(self.declarations):
             declaration.program = program
+            declaration.index = index
         return program

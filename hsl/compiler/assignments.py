@@ -12,6 +12,7 @@ from hsl.paths import Part, Path, Pattern, SliceTarget
 from hsl.values import Value
 from hsl.variables import CellTarget, GlobalTarget, SlotTarget, Target, This
 
+AUGMENTS = {"+": variables.AddTo, "-": variables.SubtractFrom}
 HOLDERS = (ast.Variable, ast.Subscript, ast.Append, ast.Property, ast.ScopedVariable)  # of arrays, to be changed
 
 
@@ -43,7 +44,8 @@ class Assignments(Operators):
         scope = self.scope
         if node.name == "this" and scope.has_this:
             self.error("readonly", "$this cannot be assigned to", node.span)
-        if scope is self.script_scope or (node.name in scope.imported and scope.module is self.script_scope.module):
+        of_script = scope.imported.get(node.name, scope.captured.get(node.name)) is not None
+        if scope is self.script_scope or (of_script and scope.module is self.script_scope.module):
             known = self.environment.variables.get(node.name)
             if known is not None and known.readonly:
                 self.error("readonly", f"${node.name} is read-only", node.span)
@@ -116,6 +118,8 @@ class Assignments(Operators):
         if items and items[-1].spread and items[-1].key is None:
             rest = self.target(items[-1].value)
             items = items[:-1]
+            if isinstance(rest, Pattern):
+                self.error("destructuring", "the rest goes into one variable", node.items[-1].span)
         keyed = [item.key is not None for item in items]
         if not node.items:
             self.error("destructuring", "there is nothing to assign to in []", node.span)
@@ -170,7 +174,7 @@ class Assignments(Operators):
             return value
         if operator == ".":
             return variables.AppendText(node.span, target, value)
-        kind = variables.AddTo if operator == "+" else variables.Augment
+        kind = AUGMENTS.get(operator, variables.Augment)
         return kind(node.span, target, arithmetic.BINARY[operator], value)
 
     def visit_Step(self, node: ast.Step) -> Node:

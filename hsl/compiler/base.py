@@ -13,7 +13,7 @@ from hsl.environment import Environment
 from hsl.errors import CompileError, Diagnostics, ScriptError, near
 from hsl.evaluator import Program
 from hsl.functions import BuiltinFunction, Declaration
-from hsl.nodes import Constant, Frame, Node, Statement
+from hsl.nodes import Constant, Frame, Node, Statement, constant
 from hsl.run import Run
 from hsl.source import Source, Span
 from hsl.values import Array, Value, share
@@ -108,7 +108,7 @@ class Base:
     def check_reads(self, scope: Scope) -> None:
         """Warn of variables that nothing ever sets."""
         for name, span in () if self.broken else scope.reads:
-            known = scope.assigned | scope.imported.keys() | scope.captured
+            known = scope.assigned | scope.imported.keys() | scope.captured.keys()
             if name not in known and not self.is_stage_variable(scope, name):
                 given = self.environment.variables if scope is self.script_scope else ()
                 hint = self.near(f"${name}", (f"${item}" for item in scope.assigned | set(given)))
@@ -167,9 +167,9 @@ class Base:
             return compiled
         if isinstance(value, bytes | Array) and len(value) > MAX_FOLDED:
             return compiled
-        constant = Constant(compiled.span, share(value))
-        constant.aliases = isinstance(value, Array)
-        return constant
+        folded = constant(compiled.span, share(value))
+        folded.aliases = isinstance(value, Array)
+        return folded
 
     def in_order(self, given: Iterable[ast.Expression]) -> list[Node]:
         """Operands, each with the value that it has before those behind it run: an array that one of these may
@@ -201,6 +201,7 @@ def nowhere(registry: Registry, span: Span) -> Frame:
         registry=registry,
         global_names={},
         global_count=0,
+        function_count=0,
         initial=[],
         boxed=[],
         stage_names=frozenset(),

@@ -115,7 +115,7 @@ class Functions(Assignments):
         self.capture(captures, outer, declaration)
         self.look_inside(body.statements, scope, declaration)
         compiled = self.body(body.statements)
-        declaration.boxed = [slot for name, slot in scope.slots.items() if name in scope.boxed - scope.captured]
+        declaration.boxed = [slot for name, slot in scope.slots.items() if name in scope.boxed - scope.captured.keys()]
         declaration.finish(len(scope.slots), self.deepest - self.depth, compiled)
         self.check_reads(scope)
         self.scope, self.loops, self.switches = outer, loops, switches
@@ -130,14 +130,21 @@ class Functions(Assignments):
                 self.scope.has_this = True
             elif name in self.scope.slots or name in self.scope.imported:
                 self.error("capture", f"${name} is captured twice, or is a parameter too", variable.span)
-            elif outer.parent is None or name in outer.imported:
-                self.scope.imported[name] = outer.imported[name] if outer.parent else self.slot(outer, name)
-                outer.reads.append((name, variable.span))
             else:
-                self.slot(self.scope, name)
-                self.scope.captured.add(name)
-                declaration.captures += 1
                 outer.reads.append((name, variable.span))
+                slot = self.global_of(outer, name)
+                if slot is None or slot in self.boxed_globals:
+                    self.slot(self.scope, name)
+                    self.scope.captured[name] = slot
+                    declaration.captures += 1
+                else:
+                    self.scope.imported[name] = slot  # another module's, which knows nothing of cells
+
+    def global_of(self, scope: Scope, name: str) -> int | None:
+        """The slot of the globals that a name has in a scope; None for a local."""
+        if scope.parent is None:
+            return self.slot(scope, name)
+        return scope.imported.get(name, scope.captured.get(name))
 
     def look_inside(self, statements: Iterable[ast.Statement], scope: Scope, declaration: Declaration) -> None:
         """What must be known before a body is compiled: captured variables, and whether there is a `yield`."""
@@ -159,9 +166,12 @@ class Functions(Assignments):
         if not node.captures:
             return Constant(node.span, declaration.value)
         self.effects += 1
-        for name in inner.captured & inner.assigned:
+        for name in inner.captured.keys() & inner.assigned:
             self.note_assignment(outer, name)
-        cells = [self.slot(outer, item.name) for item in node.captures if item.name in inner.captured]
+        cells: list[tuple[bool, int]] = []
+        for name in inner.captured:
+            of_globals = outer.imported.get(name)
+            cells.append((False, self.slot(outer, name)) if of_globals is None else (True, of_globals))
         return functions.MakeClosure(node.span, declaration, cells, inner.has_this)
 
     def include(self, node: ast.Include) -> list[ast.Statement]:

@@ -38,7 +38,15 @@ class Modules(Classes):
             if isinstance(statement, ast.Include):
                 yield from self.include(statement)
             else:
+                self.include_below(statement)
                 yield statement
+
+    def include_below(self, statement: ast.Statement) -> None:
+        """Read the includes inside a statement: which one of several `include_once` counts is a matter of the text."""
+        if "include_once" in statement.span.source.text:
+            for node in ast.within_function(iter([statement])):
+                if isinstance(node, ast.Include):
+                    self.include(node)
 
     def include(self, node: ast.Include) -> list[ast.Statement]:
         """The statements of an included file, and of those that it includes; read once for each include."""

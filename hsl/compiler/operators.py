@@ -5,17 +5,22 @@ from __future__ import annotations
 from hsl import arithmetic, ast, expressions, paths
 from hsl.compiler.base import Base
 from hsl.errors import ScriptError
-from hsl.nodes import Constant, Node
+from hsl.nodes import Constant, Node, constant
 from hsl.regex import Pattern, compile_pattern
 from hsl.source import Span
 
 
 class Operators(Base):
     def visit_Literal(self, node: ast.Literal) -> Node:
-        return Constant(node.span, node.value)
+        return constant(node.span, node.value)
 
     def visit_Regex(self, node: ast.Regex) -> Node:
-        self.pattern(node.value, node.span)
+        unknown = node.value[node.value.rindex(b"/") + 1 :].strip(b"imusxUX")
+        if unknown:
+            message = f"there is no modifier {unknown.decode()} of regular expressions"
+            self.error("regex", message, node.span, "there are i m u s x U X")
+        else:
+            self.pattern(node.value, node.span)
         return Constant(node.span, node.value)
 
     def pattern(self, source: bytes, span: Span) -> Pattern | None:

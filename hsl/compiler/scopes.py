@@ -24,7 +24,7 @@ class Scope:
         self.declaration = declaration
         self.slots: dict[str, int] = {}
         self.boxed: set[str] = set()  # variables that closures capture: their slots hold cells
-        self.captured: set[str] = set()  # those of them that a closure brought in
+        self.captured: dict[str, int | None] = {}  # those that a closure brought in: its cells; the slot if of globals
         self.imported: dict[str, int] = {}  # what `global` and captures brought in: slots of the globals
         self.functions: dict[str, Named] = {}
         self.assigned: set[str] = set()

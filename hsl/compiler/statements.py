@@ -104,11 +104,19 @@ class Statements(Modules):
     visit_Class = visit_Function
 
     def visit_ExpressionStatement(self, node: ast.ExpressionStatement) -> Statement:
-        expression = self.expression(node.expression)
+        return self.effect(self.expression(node.expression))
+
+    @staticmethod
+    def effect(expression: Node) -> Statement:
+        """An expression whose value nobody wants."""
         if isinstance(expression, variables.AppendText):
-            return evaluator.AppendTextStatement(expression)
-        if isinstance(expression, variables.AssignLocal) and isinstance(expression.value, Constant):
-            return evaluator.StoreConstant(expression.span, expression.slot, expression.value.value)
+            return variables.AppendTextStatement(expression)
+        if isinstance(expression, variables.AssignLocal):
+            if isinstance(expression.value, Constant):
+                return variables.StoreConstant(expression.span, expression.slot, expression.value.value)
+            return variables.StoreLocal(expression.span, expression.slot, expression.value)
+        if isinstance(expression, variables.Step) and type(expression.target) is SlotTarget:
+            return variables.StepLocal(expression.span, expression.target, expression.delta)
         return evaluator.ExpressionStatement(expression)
 
     def visit_Echo(self, node: ast.Echo) -> Statement:
@@ -128,6 +136,8 @@ class Statements(Modules):
             self.error("global", "global outside a function", node.span)
             return evaluator.Block(node.span, [])
         for variable in node.variables:
+            if self.scope.captured.get(variable.name) is not None:
+                continue  # a closure that captured the script's variable has it already
             if variable.name in self.scope.slots:
                 self.error("global", f"${variable.name} is already a local variable", variable.span)
             elif variable.name not in self.scope.imported:
@@ -138,12 +148,16 @@ class Statements(Modules):
 
     def visit_If(self, node: ast.If) -> Statement:
         """A chain of `else if` is one statement: its length is not nesting."""
-        arms: list[tuple[Node, Statement]] = []
+        arms: list[evaluator.If] = []
         otherwise: ast.Statement | None = node
         while isinstance(otherwise, ast.If):
-            arms.append((self.expression(otherwise.condition), self.statement(otherwise.then)))
+            condition, then = self.expression(otherwise.condition), self.statement(otherwise.then)
+            arms.append(evaluator.If(otherwise.span, condition, then, None))
             otherwise = otherwise.otherwise
-        return evaluator.If(node.span, arms, None if otherwise is None else self.statement(otherwise))
+        last = None if otherwise is None else self.statement(otherwise)
+        if len(arms) == 1:
+            return evaluator.If(node.span, arms[0].condition, arms[0].then, last)
+        return evaluator.IfChain(node.span, arms, last)
 
     def visit_While(self, node: ast.While) -> Statement:
         condition = None if node.condition is None else self.expression(node.condition)
@@ -153,7 +167,9 @@ class Statements(Modules):
         start, condition, step = (
             None if part is None else self.expression(part) for part in (node.start, node.condition, node.step)
         )
-        return evaluator.For(node.span, start, condition, step, self.loop_body(node.body))
+        first = None if start is None else self.effect(start)
+        last = None if step is None else self.effect(step)
+        return evaluator.For(node.span, first, condition, last, self.loop_body(node.body))
 
     def visit_Foreach(self, node: ast.Foreach) -> Statement:
         subject = self.expression(node.subject)
@@ -203,7 +219,7 @@ class Statements(Modules):
     def visit_Return(self, node: ast.Return) -> Statement:
         value = None if node.value is None else self.expression(node.value)
         plain_local = type(value) is SlotTarget
-        return evaluator.Return(node.span, value, value is not None and value.aliases and not plain_local)
+        return nodes.Return(node.span, value, value is not None and value.aliases and not plain_local)
 
     def visit_Yield(self, node: ast.Yield) -> Statement:
         key = None if node.key is None else self.expression(node.key)

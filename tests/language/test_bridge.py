@@ -175,7 +175,7 @@ async def test_cancellation_ends_the_script() -> None:
     assert host.ended
     assert lines == ["in"]
     assert shared.barriers == {}
-    assert script.calls == []
+    assert script.depth == 0
 
 
 async def test_a_timeout_of_the_host_ends_the_script() -> None:

@@ -188,7 +188,7 @@ def test_caught_errors_leave_nothing_on_the_stack() -> None:
     run = Run(load(text, chapters=[chapter]), output=lines.append, budget=Budget(call_depth=3))
     run.execute()
     assert lines == [b"end\n"]
-    assert run.calls == []
+    assert run.depth == 0
     assert run.nesting == 0
     assert run.shared.barriers == {}
 

@@ -61,7 +61,7 @@ def test_suspended_bodies_do_not_nest() -> None:
     run = Run(load(text), output=lines.append, budget=Budget(call_depth=2))
     run.execute()
     assert lines == [b"100\n"]
-    assert (run.calls, run.nesting) == ([], 0)
+    assert (run.depth, run.nesting) == (0, 0)
 
 
 def test_a_chain_of_generators_is_limited() -> None:
