@@ -30,15 +30,13 @@ def main() -> int:
     for engine in engines:
         print(f"{engine.name:13} {engine.version}")
     report, problems = compare(engines, options)
-    for problem in problems:
-        print(f"FAILED {problem}", file=sys.stderr)
-    if not options.only:
-        try:
-            report["aside"] = {each.name: aside(each, options.rounds) for each in engines if each.suffix == ".hsl"}
-        except Failed as error:
-            sys.exit(str(error))
+    if not options.only and not options.table:
+        report["aside"], failures = asides([engine for engine in engines if engine.suffix == ".hsl"], options.rounds)
+        problems += failures
     if options.json is not None:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
+    for problem in problems:
+        print(f"FAILED {problem}", file=sys.stderr)
     return 1 if problems else 0
 
 
@@ -46,6 +44,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=5, help="runs of each program in each engine (5)")
     parser.add_argument("--only", action="append", choices=sorted(SIZES), metavar="NAME", help="this program; repeat")
+    parser.add_argument("--table", action="store_true", help="only the table")
     parser.add_argument("--engines", default="cpython,php,lua,compiled,pure", help="which, separated by commas")
     parser.add_argument(
         "--hsl", metavar="PYTHON", help="the interpreter with the compiled package (tools/compiled-venv)"
@@ -86,8 +85,20 @@ def progress(text: str) -> None:
         print(f"\r{text:60}\r", end="", file=sys.stderr, flush=True)
 
 
+def asides(engines: list[Engine], rounds: int) -> tuple[dict[str, object], list[str]]:
+    """What is not a program: the figures, and what went wrong."""
+    figures: dict[str, object] = {}
+    problems = []
+    for engine in engines:
+        try:
+            figures[engine.name] = aside(engine, rounds)
+        except Failed as error:
+            problems.append(f"loading, starting or the budget check in {engine.name}: {error}")
+    return figures, problems
+
+
 def aside(engine: Engine, rounds: int) -> dict[str, object]:
-    """Measure and print what is not a program: loading, starting, the budget check. Raises Failed."""
+    """Measure and print loading, starting, the budget check. Raises Failed."""
     python = engine.command[0]
     loaded = json.loads(execute([python, str(LOADING)])[0])
     ours, bare = start(python)
