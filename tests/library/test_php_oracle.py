@@ -85,8 +85,31 @@ TABLE: list[tuple[str, str, list[list[Any]]]] = [
         'preg_replace("/$a[0]/", $a[1], $a[2])',
         [["a*", "-", "baac"], ["(a)(b)?", "[$2$1$0]", "abac"], ["", "-", "ab"], [r"\b", "|", "a bc"]],
     ),
+    (
+        "pack",
+        "@pack(...$a)",
+        [
+            [code + count, *values]
+            for code, values in {
+                "a": ["xyz"], "Z": ["xyz"], "H": ["a1b2"], "C": [1, 2, -3], "n": [1, 65537, -1],
+                "N": [2**32 + 5, -2, 3.9], "v": [258, 1, 2], "V": [258, -1, 7], "e": [1.5, -2, 0.1], "E": [1e300, 0, 3],
+            }.items()
+            for count in ("", "0", "1", "2", "3", "*")
+        ] + [["a5Z5x2Cn", "ab", "abcdefg", 7, 8], ["x"], ["x0"]],
+    ),
+    (
+        "unpack",
+        "(($u = @unpack(...$a)) === false ? null : array_values($u))",
+        [
+            [code + count, data]
+            for code in "aHcCnNvVeE"
+            for count in ("", "0", "2", "3", "*")
+            for data in (b"", b"\xff", bytes(range(0xF8, 0x100)), bytes(range(1, 20)))
+        ] + [["Z5", b"ab\x00cd"], ["Z2", "abc"], ["Z*", b"ab\x00cd"], ["Z*", "ab"], ["x2", "ab"], ["x3", "ab"],
+             ["n", "abc", 1], ["n", "abc", 2], ["a*", "abc", 3]],
+    ),
     ("pcre_quote", "preg_quote(...$a)", [[".\\+*?[^]$(){}=!<>|:-#/ abc\x00"]]),
-]
+]  # fmt: skip
 
 PROGRAM = """
 function unpacked($v) {
