@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES_DEMO := postfix swaks
-PACKAGES_TEST := postfix swaks redis-server spamassassin spamd php-cli lua5.4 tmux
+PACKAGES_TEST := gcc libc6-dev postfix swaks redis-server spamassassin spamd php-cli lua5.4 tmux
 PACKAGES_BENCH := $(PACKAGES_DEMO) php-cli lua5.4
 
-.PHONY: demo test test-quick fuzz lint bench bench-language serve clean
+.PHONY: demo test test-compiled test-quick fuzz lint bench bench-language serve clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,12 @@ test: $(READY)
 	@tools/packages $(PACKAGES_TEST)
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -q
+	@$(MAKE) --no-print-directory test-compiled
+
+# The tests of the language and its library once more, on the compiled package: from a folder where `import hsl` finds it.
+test-compiled: $(READY)
+	@python=$$(tools/compiled-venv $(BIN)) && cd build/compiled && $$python -m pytest -q -p no:cacheprovider \
+		-c ../../pyproject.toml ../../tests/compiled.py ../../tests/language ../../tests/library
 
 test-quick: $(READY)
 	$(BIN)/python -m pytest -q -x tests/language tests/library

@@ -45,8 +45,22 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, item.help) for name, item in COMMANDS.items()])
 
 
+def show_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    """`hsl 0.1.0 (compiled)`, or `(pure)`: whether the interpreter's core is C or Python here."""
+    if not value or ctx.resilient_parsing:
+        return
+    from importlib.machinery import EXTENSION_SUFFIXES
+    from importlib.metadata import version
+
+    from hsl import evaluator
+
+    compiled = evaluator.__file__.endswith(tuple(EXTENSION_SUFFIXES))
+    click.echo(f"hsl {version('hslmta')} ({'compiled' if compiled else 'pure'})")
+    ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="hslmta", prog_name="hsl")
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=show_version, help="The version.")
 def main() -> None:
     """An open HSL: the mail scripting language, and the SMTP gateway that runs it."""
     if isinstance(sys.stdout, TextIOWrapper):

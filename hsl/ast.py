@@ -3,48 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cache
+from typing import TypeVar, dataclass_transform
 
 from hsl.source import Span
 from hsl.values import Value
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass_transform(frozen_default=True)
+def node(cls: type[T]) -> type[T]:
+    """A frozen dataclass with slots: that nothing is assigned later, the type checker sees to. (Making sixty classes
+    that refuse, compare and show themselves by their own methods took as long as starting Python.)"""
+    return dataclass(slots=True, eq=False, repr=False)(cls)
+
+
+@node
 class Node:
     """Two nodes are equal when they mean the same, wherever they stand."""
 
-    span: Span = field(compare=False)
+    span: Span
+
+    def content(self) -> tuple[object, ...]:
+        """The values of the fields, without the span."""
+        return tuple(getattr(self, name) for name in field_names(type(self).__name__))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Node) and type(self) is type(other) and self.content() == other.content()
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, self.content()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}{self.content()}"
 
 
 # ---------------------------------------------------------------- expressions
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Literal(Node):
     value: Value
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Regex(Node):
     """`#/pattern/modifiers`; the value is the string between `#` and the end."""
 
     value: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Interpolation(Node):
     """A double-quoted string with variables in it: literals and variables in turn."""
 
     parts: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Variable(Node):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Item(Node):
     """One item of an array literal."""
 
@@ -53,20 +76,20 @@ class Item(Node):
     spread: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class ArrayLiteral(Node):
     """An array; on the left of an assignment the pattern of a destructuring, defaults written as assignments."""
 
     items: tuple[Item, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Subscript(Node):
     base: Expression
     index: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Slice(Node):
     base: Expression
     first: Expression | None
@@ -74,14 +97,14 @@ class Slice(Node):
     step: Expression | None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Append(Node):
     """`$a[]`, only to be assigned to."""
 
     base: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Property(Node):
     """`->name`."""
 
@@ -89,13 +112,13 @@ class Property(Node):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Argument(Node):
     value: Expression
     spread: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class FunctionName(Node):
     """A function by its name: the callee of a call, or a function pointer. `builtin` skips overrides."""
 
@@ -103,7 +126,7 @@ class FunctionName(Node):
     builtin: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class ScopedName(Node):
     """`owner::name`: a static method, or a function of a module imported as `owner`. `static` is the class around."""
 
@@ -111,7 +134,7 @@ class ScopedName(Node):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class ScopedVariable(Node):
     """`owner::$name`."""
 
@@ -119,44 +142,44 @@ class ScopedVariable(Node):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Call(Node):
     callee: Expression
     arguments: tuple[Argument, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Cache(Node):
     options: ArrayLiteral
     call: Call
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Unary(Node):
     operator: str
     operand: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Not(Node):
     operand: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Binary(Node):
     operator: str
     left: Expression
     right: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Concatenation(Node):
     """A whole chain of `.`."""
 
     parts: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Logical(Node):
     """A whole chain of `and`, or of `or`."""
 
@@ -164,7 +187,7 @@ class Logical(Node):
     parts: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Ternary(Node):
     """`condition ? then : otherwise`; without `then` (`?:`) the condition's value is the result."""
 
@@ -173,13 +196,13 @@ class Ternary(Node):
     otherwise: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Coalesce(Node):
     left: Expression
     right: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Assign(Node):
     """`target = value`, or with an operator `target op= value`."""
 
@@ -188,7 +211,7 @@ class Assign(Node):
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Step(Node):
     """`++` or `--`, before or after."""
 
@@ -197,24 +220,24 @@ class Step(Node):
     before: bool
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Isset(Node):
     targets: tuple[Argument, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Unset(Node):
     targets: tuple[Argument, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Parameter(Node):
     name: str
     default: Expression | None
     variadic: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Lambda(Node):
     """A function without a name. `captures` are a closure's variables; `parameters` is None where none are listed."""
 
@@ -223,7 +246,7 @@ class Lambda(Node):
     body: Block
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class MatchArm(Node):
     """`a, b => value`; `default` has no tests."""
 
@@ -231,13 +254,13 @@ class MatchArm(Node):
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Match(Node):
     subject: Expression
     arms: tuple[MatchArm, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Throw(Node):
     value: Expression
 
@@ -252,29 +275,29 @@ Expression = (
 # ---------------------------------------------------------------- statements
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Block(Node):
     statements: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class ExpressionStatement(Node):
     expression: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Echo(Node):
     expression: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class If(Node):
     condition: Expression
     then: Statement
     otherwise: Statement | None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class While(Node):
     """`while`, or `forever` when there is no condition."""
 
@@ -282,7 +305,7 @@ class While(Node):
     body: Statement
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class For(Node):
     start: Expression | None
     condition: Expression | None
@@ -290,7 +313,7 @@ class For(Node):
     body: Statement
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Foreach(Node):
     subject: Expression
     key: Variable | None
@@ -298,7 +321,7 @@ class Foreach(Node):
     body: Statement
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Case(Node):
     """One `case` of a switch; `default` has no test."""
 
@@ -306,28 +329,28 @@ class Case(Node):
     statements: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Switch(Node):
     subject: Expression
     cases: tuple[Case, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Break(Node):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Continue(Node):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Return(Node):
     value: Expression | None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Function(Node):
     """A named function; the span is that of its name. `parameters` is None where none are listed (2015)."""
 
@@ -336,25 +359,25 @@ class Function(Node):
     body: Block
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Global(Node):
     variables: tuple[Variable, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Include(Node):
     path: str
     once: bool
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Barrier(Node):
     name: Expression
     variable: Variable | None
     body: Block
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Member(Node):
     """What a class holds, and the words before it: static, private, readonly. The span is that of the name."""
 
@@ -362,14 +385,14 @@ class Member(Node):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Field(Member):
     """`$name = value;`"""
 
     value: Expression | None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Method(Member):
     """A function of a class; the constructor has the name `constructor`, and says so."""
 
@@ -378,7 +401,7 @@ class Method(Member):
     constructor: bool
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Class(Node):
     """The span is that of the name."""
 
@@ -386,7 +409,7 @@ class Class(Node):
     members: tuple[Field | Method, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Imported(Node):
     """`name as alias`, with `$` before both for a variable."""
 
@@ -395,7 +418,7 @@ class Imported(Node):
     variable: bool
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Import(Node):
     """`import { … } from path`."""
 
@@ -403,7 +426,7 @@ class Import(Node):
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class ImportAll(Node):
     """`import * as alias from path`."""
 
@@ -411,7 +434,7 @@ class ImportAll(Node):
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class ImportData(Node):
     """`import $variable from path with [options]`."""
 
@@ -420,14 +443,14 @@ class ImportData(Node):
     options: ArrayLiteral | None
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Try(Node):
     body: Block
     variable: Variable
     handler: Block
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Yield(Node):
     key: Expression | None
     value: Expression | None
@@ -439,7 +462,7 @@ Statement = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@node
 class Script(Node):
     statements: tuple[Statement, ...]
 

@@ -67,8 +67,8 @@ def lark(text: str) -> Lark:
 def make(lark: Lark) -> Tables:
     """The tables in Lark's parser (1.3). Raises AssertionError for what the grammar does not use and lalr.py lacks."""
     frontend: Any = lark.parser
-    parser = frontend.parser._parser
-    table, contextual = parser.parse_table, frontend.lexer.lexer
+    table = frontend.parser._parse_table
+    contextual = frontend.lexer.lexer
     numbers = {rule: number for number, rule in enumerate(lark.rules)}
     states = range(len(table.states))
     assert set(table.states) == set(states)
