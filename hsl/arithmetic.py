@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 from hsl.errors import ScriptError
 from hsl.values import (
+    EXACT,
     MAX_ITEMS,
     MAX_STRING,
     Array,
@@ -85,12 +86,17 @@ def remainder(left: Value, right: Value) -> Value:
 
 def modulo(dividend: float, divisor: float) -> float:
     """C's fmod: the sign of the dividend, fractions kept; NaN where there is none."""
+    if 0.0 <= dividend <= EXACT and 0.0 < divisor <= EXACT:  # whole numbers, nearly always
+        whole, size = int(dividend), int(divisor)
+        if float(whole) == dividend and float(size) == divisor:
+            return float(whole % size)
+        return dividend % divisor
     if divisor == 0.0 or dividend - dividend != 0.0 or divisor != divisor:
         return math.nan
-    size = abs(divisor)
-    if size == math.inf:
+    magnitude = abs(divisor)
+    if magnitude == math.inf:
         return dividend
-    return dividend % size if dividend >= 0.0 else 0.0 - (-dividend) % size
+    return dividend % magnitude if dividend >= 0.0 else 0.0 - (-dividend) % magnitude
 
 
 def power(left: Value, right: Value) -> Value:

@@ -38,11 +38,16 @@ def evaluate_arguments(frame: Frame, arguments: Arguments, shares: bool) -> list
 class CallNode(Node):
     """What the `cache` statement can stand before."""
 
-    __slots__ = ("arguments",)
+    __slots__ = ("arguments", "count", "first", "nodes", "second", "spreads")
 
     def __init__(self, span: Span, arguments: Arguments) -> None:
         super().__init__(span)
         self.arguments = arguments
+        self.spreads = any(spread for _, spread in arguments)
+        self.nodes = [Shared(node) if node.aliases else node for node, _ in arguments]  # for slots of the callee
+        self.count = len(self.nodes)
+        self.first: Node = self.nodes[0] if self.count > 0 else self
+        self.second: Node = self.nodes[1] if self.count > 1 else self
 
     @property
     def qualified_name(self) -> str:
@@ -101,14 +106,7 @@ class CallScript(CallNode):
 class CallDirect(CallScript):
     """The same where the arguments are just the first slots of the callee: the plain case."""
 
-    __slots__ = ("count", "first", "nodes", "second")
-
-    def __init__(self, span: Span, declaration: Declaration, arguments: Arguments) -> None:
-        super().__init__(span, declaration, arguments)
-        self.nodes = [Shared(node) if node.aliases else node for node, _ in arguments]
-        self.count = len(self.nodes)
-        self.first: Node = self.nodes[0] if self.nodes else self
-        self.second: Node = self.nodes[1] if self.count > 1 else self
+    __slots__ = ()
 
     def evaluate(self, frame: Frame) -> Value:
         declaration = self.declaration
@@ -117,7 +115,7 @@ class CallDirect(CallScript):
         return call_direct(self, frame, declaration, None)
 
 
-def call_direct(call: CallDirect | CallMethod, frame: Frame, declaration: Declaration, this: Object | None) -> Value:
+def call_direct(call: CallNode, frame: Frame, declaration: Declaration, this: Object | None) -> Value:
     """Fill the slots of a plain function, and run it. All arguments come before the first slot: they may call it."""
     count = call.count
     if count > 2:
@@ -202,16 +200,11 @@ class CallValue(CallNode):
 class CallMethod(CallValue):
     """`$object->name(…)` and `$object["name"](…)`; `callee` is the object, or the array that holds a function."""
 
-    __slots__ = ("count", "first", "key", "nodes", "second", "spreads")
+    __slots__ = ("key",)
 
     def __init__(self, span: Span, base: Node, key: Node, arguments: Arguments) -> None:
         super().__init__(span, base, arguments)
         self.key = key
-        self.spreads = any(spread for _, spread in arguments)
-        self.nodes = [Shared(node) if node.aliases else node for node, _ in arguments]
-        self.count = len(self.nodes)
-        self.first: Node = self.nodes[0] if self.nodes else self
-        self.second: Node = self.nodes[1] if self.count > 1 else self
 
     @property
     def qualified_name(self) -> str:

@@ -27,7 +27,15 @@ class Block(Statement):
         self.statements = statements
 
     def execute(self, frame: Frame) -> int:
-        return execute_all(self.statements, frame)
+        for statement in self.statements:
+            try:
+                ended = statement.execute(frame)
+            except ScriptError as error:
+                error.span = error.span or statement.span
+                raise
+            if ended != NORMAL:
+                return ended
+        return NORMAL
 
     def steps(self, frame: Frame) -> Steps:
         return (yield from steps_of_all(self.statements, frame))

@@ -15,17 +15,15 @@ from hsl.source import Span
 from hsl.values import (
     Array,
     Value,
-    less,
-    less_equal,
     literal,
     loose_equal,
     share,
     strict_equal,
-    to_number,
     to_string,
     truthy,
     type_name,
 )
+from hsl.variables import SlotTarget
 
 
 class Unary(Node):
@@ -76,118 +74,80 @@ class Binary(Node):
             raise self.located(error) from None
 
 
-class Add(Binary):
-    """`+`, two numbers first."""
+ADD: Final = 0
+SUBTRACT: Final = 1
+MULTIPLY: Final = 2
+DIVIDE: Final = 3
+REMAINDER: Final = 4
+LESS: Final = 0
+LESS_EQUAL: Final = 1
+GREATER: Final = 2
+GREATER_EQUAL: Final = 3
+SAME: Final = 4
+DIFFERENT: Final = 5
+
+
+class Numeric(Binary):
+    """An operator of two operands that are numbers nearly always: locals and literals are read here, not by their own
+    nodes, and nothing is boxed in between."""
+
+    __slots__ = ("code", "known", "left_slot", "right_is_known", "right_slot")
+
+    def __init__(self, span: Span, operator: arithmetic.Operation, left: Node, right: Node, code: int) -> None:
+        super().__init__(span, operator, left, right)
+        self.code = code
+        self.left_slot = left.slot if type(left) is SlotTarget else -1
+        self.right_slot = right.slot if type(right) is SlotTarget else -1
+        self.right_is_known = isinstance(right, Number)
+        self.known = right.float if isinstance(right, Number) else 0.0
+
+
+class Arithmetic(Numeric):
+    """`+ - * / %`."""
 
     __slots__ = ()
 
     def evaluate(self, frame: Frame) -> Value:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            return self.apply(frame.take(), self.right.evaluate(frame))
-        right = self.right.number(frame)
-        if right != right and frame.mixed is not UNSET:
-            return self.apply(left, frame.take())
-        return left + right
+        result = self.number(frame)
+        if result != result and frame.mixed is not UNSET:
+            return frame.take()
+        return result
 
     def number(self, frame: Frame) -> float:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            return number_of(frame, self.apply(frame.take(), self.right.evaluate(frame)))
-        right = self.right.number(frame)
-        if right != right and frame.mixed is not UNSET:
-            return number_of(frame, self.apply(left, frame.take()))
-        return left + right
-
-
-class Subtract(Binary):
-    """`-`, two numbers first."""
-
-    __slots__ = ()
-
-    def evaluate(self, frame: Frame) -> Value:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            return self.apply(frame.take(), self.right.evaluate(frame))
-        right = self.right.number(frame)
-        if right != right and frame.mixed is not UNSET:
-            return self.apply(left, frame.take())
-        return left - right
-
-    def number(self, frame: Frame) -> float:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            return number_of(frame, self.apply(frame.take(), self.right.evaluate(frame)))
-        right = self.right.number(frame)
-        if right != right and frame.mixed is not UNSET:
-            return number_of(frame, self.apply(left, frame.take()))
-        return left - right
-
-
-class Multiply(Binary):
-    """`*`, two numbers first."""
-
-    __slots__ = ()
-
-    def evaluate(self, frame: Frame) -> Value:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            return self.apply(frame.take(), self.right.evaluate(frame))
-        right = self.right.number(frame)
-        if right != right and frame.mixed is not UNSET:
-            return self.apply(left, frame.take())
-        return left * right
-
-    def number(self, frame: Frame) -> float:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            return number_of(frame, self.apply(frame.take(), self.right.evaluate(frame)))
-        right = self.right.number(frame)
-        if right != right and frame.mixed is not UNSET:
-            return number_of(frame, self.apply(left, frame.take()))
-        return left * right
-
-
-class Remainder(Binary):
-    """`%`, two finite numbers first."""
-
-    __slots__ = ()
-
-    def evaluate(self, frame: Frame) -> Value:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            return self.apply(frame.take(), self.right.evaluate(frame))
-        right = self.right.number(frame)
-        if right != right and frame.mixed is not UNSET:
-            return self.apply(left, frame.take())
-        return arithmetic.modulo(left, right)
-
-    def number(self, frame: Frame) -> float:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            return number_of(frame, self.apply(frame.take(), self.right.evaluate(frame)))
-        right = self.right.number(frame)
-        if right != right and frame.mixed is not UNSET:
-            return number_of(frame, self.apply(left, frame.take()))
-        return arithmetic.modulo(left, right)
-
-
-class Divide(Binary):
-    """`/`, two numbers first."""
-
-    __slots__ = ()
-
-    def evaluate(self, frame: Frame) -> Value:
-        return self.number(frame)
-
-    def number(self, frame: Frame) -> float:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            left = to_number(frame.take())
-        right = self.right.number(frame)
-        if right != right and frame.mixed is not UNSET:
-            right = to_number(frame.take())
+        if self.left_slot >= 0:
+            held = frame.slots[self.left_slot]
+            if not isinstance(held, float):
+                return self.mixed(frame, self.left.evaluate(frame))
+            left = held
+        else:
+            left = self.left.number(frame)
+            if left != left and frame.mixed is not UNSET:
+                return self.mixed(frame, frame.take())
+        if self.right_is_known:
+            right = self.known
+        elif self.right_slot >= 0:
+            held = frame.slots[self.right_slot]
+            if not isinstance(held, float):
+                return self.mixed(frame, left)
+            right = held
+        else:
+            right = self.right.number(frame)
+            if right != right and frame.mixed is not UNSET:
+                return number_of(frame, self.apply(left, frame.take()))
+        code = self.code
+        if code == ADD:
+            return left + right
+        if code == SUBTRACT:
+            return left - right
+        if code == MULTIPLY:
+            return left * right
+        if code == REMAINDER:
+            return arithmetic.modulo(left, right)
         return arithmetic.quotient(left, right)
+
+    def mixed(self, frame: Frame, left: Value) -> float:
+        """The right operand is not evaluated yet, and not both are numbers."""
+        return number_of(frame, self.apply(left, self.right.evaluate(frame)))
 
 
 class Comparison(Binary):
@@ -199,66 +159,51 @@ class Comparison(Binary):
         return self.test(frame)
 
 
-class Less(Comparison):
-    """`<`, two numbers first."""
+class NumericComparison(Numeric):
+    """`< <= > >=`, and `== != === !==` with a literal number on the right."""
 
     __slots__ = ()
 
-    def test(self, frame: Frame) -> bool:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            return less(frame.take(), self.right.evaluate(frame))
-        right = self.right.number(frame)
-        if right != right and frame.mixed is not UNSET:
-            return less(left, frame.take())
-        return left < right
-
-
-class LessEqual(Comparison):
-    """`<=`, two numbers first."""
-
-    __slots__ = ()
+    def evaluate(self, frame: Frame) -> Value:
+        return self.test(frame)
 
     def test(self, frame: Frame) -> bool:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            return less_equal(frame.take(), self.right.evaluate(frame))
-        right = self.right.number(frame)
-        if right != right and frame.mixed is not UNSET:
-            return less_equal(left, frame.take())
-        return left <= right
-
-
-class Greater(Comparison):
-    """`>`, two numbers first."""
-
-    __slots__ = ()
-
-    def test(self, frame: Frame) -> bool:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            value = frame.take()
-            return less(self.right.evaluate(frame), value)
-        right = self.right.number(frame)
-        if right != right and frame.mixed is not UNSET:
-            return less(frame.take(), left)
-        return left > right
-
-
-class GreaterEqual(Comparison):
-    """`>=`, two numbers first."""
-
-    __slots__ = ()
-
-    def test(self, frame: Frame) -> bool:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            value = frame.take()
-            return less_equal(self.right.evaluate(frame), value)
-        right = self.right.number(frame)
-        if right != right and frame.mixed is not UNSET:
-            return less_equal(frame.take(), left)
+        if self.left_slot >= 0:
+            held = frame.slots[self.left_slot]
+            if not isinstance(held, float):
+                return self.mixed(frame, self.left.evaluate(frame))
+            left = held
+        else:
+            left = self.left.number(frame)
+            if left != left and frame.mixed is not UNSET:
+                return self.mixed(frame, frame.take())
+        if self.right_is_known:
+            right = self.known
+        elif self.right_slot >= 0:
+            held = frame.slots[self.right_slot]
+            if not isinstance(held, float):
+                return self.mixed(frame, left)
+            right = held
+        else:
+            right = self.right.number(frame)
+            if right != right and frame.mixed is not UNSET:
+                return self.apply(left, frame.take()) is True
+        code = self.code
+        if code == LESS:
+            return left < right
+        if code == SAME:
+            return left == right
+        if code == GREATER:
+            return left > right
+        if code == DIFFERENT:
+            return left != right
+        if code == LESS_EQUAL:
+            return left <= right
         return left >= right
+
+    def mixed(self, frame: Frame, left: Value) -> bool:
+        """The right operand is not evaluated yet, and not both are numbers."""
+        return self.apply(left, self.right.evaluate(frame)) is True
 
 
 class Equal(Comparison):
@@ -279,22 +224,6 @@ class Equal(Comparison):
             raise self.located(error) from None
 
 
-class EqualNumber(Comparison):
-    """`==` with a literal number on the right."""
-
-    __slots__ = ("known",)
-
-    def __init__(self, span: Span, operator: arithmetic.Operation, left: Node, right: Number) -> None:
-        super().__init__(span, operator, left, right)
-        self.known = right.float
-
-    def test(self, frame: Frame) -> bool:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            return loose_equal(frame.take(), self.known)
-        return left == self.known
-
-
 class NotEqual(Comparison):
     """`!=`, equal types first."""
 
@@ -311,22 +240,6 @@ class NotEqual(Comparison):
             return not loose_equal(left, right)
         except ScriptError as error:
             raise self.located(error) from None
-
-
-class NotEqualNumber(Comparison):
-    """`!=` with a literal number on the right."""
-
-    __slots__ = ("known",)
-
-    def __init__(self, span: Span, operator: arithmetic.Operation, left: Node, right: Number) -> None:
-        super().__init__(span, operator, left, right)
-        self.known = right.float
-
-    def test(self, frame: Frame) -> bool:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            return not loose_equal(frame.take(), self.known)
-        return left != self.known
 
 
 class Identical(Comparison):
@@ -347,22 +260,6 @@ class Identical(Comparison):
             raise self.located(error) from None
 
 
-class IdenticalNumber(Comparison):
-    """`===` with a literal number on the right."""
-
-    __slots__ = ("known",)
-
-    def __init__(self, span: Span, operator: arithmetic.Operation, left: Node, right: Number) -> None:
-        super().__init__(span, operator, left, right)
-        self.known = right.float
-
-    def test(self, frame: Frame) -> bool:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            return strict_equal(frame.take(), self.known)
-        return left == self.known
-
-
 class NotIdentical(Comparison):
     """`!==`, equal types first."""
 
@@ -381,51 +278,27 @@ class NotIdentical(Comparison):
             raise self.located(error) from None
 
 
-class NotIdenticalNumber(Comparison):
-    """`!==` with a literal number on the right."""
-
-    __slots__ = ("known",)
-
-    def __init__(self, span: Span, operator: arithmetic.Operation, left: Node, right: Number) -> None:
-        super().__init__(span, operator, left, right)
-        self.known = right.float
-
-    def test(self, frame: Frame) -> bool:
-        left = self.left.number(frame)
-        if left != left and frame.mixed is not UNSET:
-            return not strict_equal(frame.take(), self.known)
-        return left != self.known
-
-
-SPECIAL: Final[dict[str, type[Binary]]] = {
-    "+": Add,
-    "-": Subtract,
-    "*": Multiply,
-    "/": Divide,
-    "%": Remainder,
-    "<": Less,
-    "<=": LessEqual,
-    ">": Greater,
-    ">=": GreaterEqual,
+ARITHMETIC: Final = {"+": ADD, "-": SUBTRACT, "*": MULTIPLY, "/": DIVIDE, "%": REMAINDER}
+RELATIONS: Final = {"<": LESS, "<=": LESS_EQUAL, ">": GREATER, ">=": GREATER_EQUAL}
+EQUALITIES: Final = {"==": SAME, "!=": DIFFERENT, "===": SAME, "!==": DIFFERENT}
+EQUALITY: Final[dict[str, type[Comparison]]] = {
     "==": Equal,
     "!=": NotEqual,
     "===": Identical,
     "!==": NotIdentical,
-}
-WITH_NUMBER: Final[dict[str, type[EqualNumber | NotEqualNumber | IdenticalNumber | NotIdenticalNumber]]] = {
-    "==": EqualNumber,
-    "!=": NotEqualNumber,
-    "===": IdenticalNumber,
-    "!==": NotIdenticalNumber,
 }
 
 
 def binary(span: Span, operator: str, left: Node, right: Node) -> Binary:
     """The node of an operator of two operands."""
     operation = arithmetic.BINARY[operator]
-    if isinstance(right, Number) and operator in WITH_NUMBER:
-        return WITH_NUMBER[operator](span, operation, left, right)
-    return SPECIAL.get(operator, Binary)(span, operation, left, right)
+    if operator in ARITHMETIC:
+        return Arithmetic(span, operation, left, right, ARITHMETIC[operator])
+    if operator in RELATIONS:
+        return NumericComparison(span, operation, left, right, RELATIONS[operator])
+    if operator in EQUALITIES and isinstance(right, Number):
+        return NumericComparison(span, operation, left, right, EQUALITIES[operator])
+    return EQUALITY.get(operator, Binary)(span, operation, left, right)
 
 
 def number_of(frame: Frame, value: Value) -> float:

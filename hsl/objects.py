@@ -103,10 +103,15 @@ class Instance(Object):
                 raise ScriptError(f"{self.class_name}->{to_text(key)} is read-only")
 
     def read(self, key: Value, this: Object | None) -> Value:
-        key = array_key(key)
-        self.check_access(key, this)
-        if key in self.members:
-            return self.members[key]
+        return self.member(array_key(key), this)
+
+    def member(self, key: Value, this: Object | None) -> Value:
+        """The same for a key that is cast already."""
+        if this is not self and key in self.declaration.private:
+            self.check_access(key, this)
+        value = self.members.get(key)
+        if value is not None or key in self.members:
+            return value
         method = self.declaration.methods.get(key)
         return None if method is None else BoundMethod(self, method)
 
@@ -117,10 +122,14 @@ class Instance(Object):
         return key in self.members or key in self.declaration.methods
 
     def write(self, key: Value, value: Value, this: Object | None) -> None:
-        key = array_key(key)
-        self.check_write(key, this)
-        if len(self.members) >= MAX_ITEMS and key not in self.members:
-            raise ScriptError(f"an object has at most {MAX_ITEMS} properties")
+        self.put(array_key(key), value, this)
+
+    def put(self, key: Value, value: Value, this: Object | None) -> None:
+        """The same for a key that is cast already."""
+        if this is not self or key not in self.members:
+            self.check_write(key, this)
+            if len(self.members) >= MAX_ITEMS and key not in self.members:
+                raise ScriptError(f"an object has at most {MAX_ITEMS} properties")
         self.members[key] = value
 
     def remove(self, key: Value, this: Object | None) -> bool:

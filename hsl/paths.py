@@ -7,6 +7,7 @@ from typing import Final
 from hsl import arithmetic
 from hsl.errors import ScriptError
 from hsl.nodes import Frame, Node
+from hsl.objects import Instance
 from hsl.slots import UNSET, Slot, settled
 from hsl.source import Span
 from hsl.values import Array, Object, Value, array_key, share, to_number, type_name
@@ -53,6 +54,14 @@ class Subscript(Node):
 
     def evaluate(self, frame: Frame) -> Value:
         base = self.base.evaluate(frame)
+        if isinstance(base, Array) and base.items is not None:
+            items = base.items
+            place = self.index.number(frame)
+            if -1.0 < place < float(len(items)):
+                return items[int(place)]
+            if place == place or frame.mixed is UNSET:
+                return None
+            return base.get(frame.take())
         index = self.index.evaluate(frame)
         if isinstance(base, Array):
             return base.get(index)
@@ -85,7 +94,7 @@ class Tolerant(Subscript):
 
 
 class Property(Subscript):
-    """`base->name`."""
+    """`base->name`, and `base["name"]`: the key is known, and cast."""
 
     __slots__ = ("key",)
 
@@ -94,7 +103,20 @@ class Property(Subscript):
         self.key = key
 
     def evaluate(self, frame: Frame) -> Value:
-        return self.other(self.base.evaluate(frame), self.key, frame)
+        base = self.base.evaluate(frame)
+        if isinstance(base, Array):
+            entries = base.map
+            return base.get(self.key) if entries is None else entries.get(self.key)
+        if isinstance(base, Instance):
+            if base is frame.this:
+                value = base.members.get(self.key)
+                if value is not None:
+                    return value
+            try:
+                return base.member(self.key, frame.this)
+            except ScriptError as error:
+                raise self.located(error) from None
+        return self.other(base, self.key, frame)
 
 
 class Slice(Node):
@@ -183,12 +205,31 @@ class Path(Target):
         return array
 
     def store_at(self, frame: Frame, start: Object | None, keys: list[Value], value: Value) -> None:
+        last = len(keys) - 1
         try:
+            if start is None and not isinstance(value, Array):
+                container = self.quick_walk(frame, keys, last)
+                if container is not None:
+                    put(container, self.keys[last] is None, keys[last], value, frame)
+                    return
             containers = self.walk(frame, start, keys)
-            put(containers[-1], self.keys[-1] is None, keys[-1], value, frame)
+            put(containers[-1], self.keys[last] is None, keys[last], value, frame)
         except ScriptError as error:
             raise self.located(error) from None
         settle_depths(containers)
+
+    def quick_walk(self, frame: Frame, keys: list[Value], count: int) -> Array | None:
+        """What the first keys lead to where all on the way are arrays that are there and nobody else's."""
+        assert self.root is not None
+        container = self.root.container(frame)
+        if not isinstance(container, Array):
+            return None
+        for place in range(count):
+            held = None if self.keys[place] is None else container.get(keys[place])
+            if not isinstance(held, Array) or held.shared or held.borrows > 0:
+                return None
+            container = held
+        return container
 
     def walk(self, frame: Frame, start: Object | None, keys: list[Value]) -> list[Array | Object]:
         """The arrays (each owned) and objects along the path; the last one is where the last key goes."""
@@ -302,6 +343,79 @@ class AssignItem(Node):
                 container.append(value)
             else:
                 container.set(key, value)
+        except ScriptError as error:
+            raise self.located(error) from None
+        return value
+
+
+class AugmentItem(Node):
+    """`$a[k] op= value`, the path of one key; `otherwise` where `$a` holds no array."""
+
+    __slots__ = ("key", "operator", "otherwise", "root", "value")
+
+    def __init__(
+        self, span: Span, root: SlotTarget, key: Node, operator: arithmetic.Operation, value: Node, otherwise: Node
+    ) -> None:
+        super().__init__(span)
+        self.aliases = True
+        self.root = root
+        self.key = key
+        self.operator = operator
+        self.value = value
+        self.otherwise = otherwise
+
+    def evaluate(self, frame: Frame) -> Value:
+        held = self.root.load(frame)
+        if not isinstance(held, Array):
+            return self.otherwise.evaluate(frame)
+        key = self.key.evaluate(frame)
+        left = held.get(key)
+        right = self.value.evaluate(frame)
+        try:
+            result = self.operator.apply(left, right)
+            self.root.own(frame).set(key, result)
+        except ScriptError as error:
+            raise self.located(error) from None
+        return result
+
+
+class AssignProperty(Node):
+    """`object->name = value` and `object->name op= value`; `otherwise` where there is no object of a script's class."""
+
+    __slots__ = ("base", "key", "operator", "otherwise", "shares", "value")
+
+    def __init__(
+        self,
+        span: Span,
+        base: Node,
+        key: Value,
+        operator: arithmetic.Operation | None,
+        value: Node,
+        otherwise: Node,
+    ) -> None:
+        super().__init__(span)
+        self.aliases = True
+        self.base = base
+        self.key = key
+        self.operator = operator
+        self.value = value
+        self.shares = value.aliases
+        self.otherwise = otherwise
+
+    def evaluate(self, frame: Frame) -> Value:
+        base = settled(self.base.peek(frame))
+        if not isinstance(base, Instance):
+            return self.otherwise.evaluate(frame)
+        try:
+            operator = self.operator
+            if operator is None:
+                value = self.value.evaluate(frame)
+                if self.shares:
+                    share(value)
+            else:
+                left = base.member(self.key, frame.this)
+                value = operator.apply(left, self.value.evaluate(frame))
+            base.put(self.key, value, frame.this)
         except ScriptError as error:
             raise self.located(error) from None
         return value

@@ -29,11 +29,6 @@ LEVELS: dict[type[ast.Node], int] = {
     ast.Assign: ASSIGNMENT, ast.Throw: ASSIGNMENT, ast.Ternary: TERNARY, ast.Coalesce: COALESCE,
     ast.Concatenation: CONCATENATION, ast.Unary: PREFIX, ast.Not: PREFIX,
 }  # fmt: skip
-WORDS = {  # what begins a statement, a member or an arm, or goes on with a statement
-    "barrier", "break", "case", "class", "constructor", "continue", "default", "echo", "else", "for", "foreach",
-    "forever", "global", "if", "import", "include", "include_once", "private", "readonly", "return", "switch", "try",
-    "while", "yield",
-}  # fmt: skip
 ESCAPED = re.compile(r'["\\\n\r\t]|\$(?=[a-zA-Z_{])')
 ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 WORD = re.compile("[a-zA-Z0-9_]")
@@ -84,14 +79,10 @@ class Printer:
         if isinstance(node, ast.Not) and level <= NOT and COMPARISON <= level_of(node.operand) < PREFIX:
             return ["not ", last(node.operand, NOT, end)]
         own = level_of(node)
-        if own < level or first_word(node) in WORDS:
-            return ["(", *self.visit(node, True), ")"]
-        return self.visit(node, end)
-
-    def visit(self, node: ast.Node, end: bool) -> Pieces:
-        """A node without parentheses around it."""
+        if own < level:
+            return ["(", Placed(node), ")"]
         visit: Callable[..., Pieces] = getattr(self, method_name(type(node).__name__))
-        return visit(node, end) if level_of(node) < POSTFIX else visit(node)
+        return visit(node, end) if own < POSTFIX else visit(node)
 
     # ------------------------------------------------------------ statements
 
@@ -302,8 +293,7 @@ class Printer:
         return [Placed(node.callee, POSTFIX), *arguments(node.arguments)]
 
     def visit_cache(self, node: ast.Cache) -> Pieces:
-        call = node.call
-        return ["cache ", Placed(node.options), " ", *self.visit(call.callee, True), *arguments(call.arguments)]
+        return ["cache ", Placed(node.options), " ", Placed(node.call)]
 
     def visit_isset(self, node: ast.Isset) -> Pieces:
         return ["isset", *arguments(node.targets)]
@@ -344,13 +334,6 @@ def last(node: ast.Expression, level: int, end: bool) -> Placed:
     """The last operand of an operator that takes a bare assignment or throw, as in `!$x = f()` and `$x ?? throw 1`."""
     bare = end and isinstance(node, ast.Assign | ast.Throw)
     return Placed(node, ASSIGNMENT if bare else level, end)
-
-
-def first_word(node: ast.Node) -> str:
-    """The name that a node begins with."""
-    if isinstance(node, ast.FunctionName):
-        return "" if node.builtin else node.name
-    return node.owner if isinstance(node, ast.ScopedName | ast.ScopedVariable) else ""
 
 
 def signed(operator: str, operand: ast.Expression) -> str:

@@ -282,15 +282,15 @@ class AddTo(Augment):
     def evaluate(self, frame: Frame) -> Value:
         left = self.target.number(frame)
         if left != left and frame.mixed is not UNSET:
-            return self.add(frame, frame.take(), self.value.evaluate(frame))
+            return self.change(frame, frame.take(), self.value.evaluate(frame))
         right = self.value.number(frame)
         if right != right and frame.mixed is not UNSET:
-            return self.add(frame, left, frame.take())
+            return self.change(frame, left, frame.take())
         result: Value = left + right
         self.target.store(frame, result)
         return result
 
-    def add(self, frame: Frame, left: Value, right: Value) -> Value:
+    def change(self, frame: Frame, left: Value, right: Value) -> Value:
         try:
             result = arithmetic.add(left, right)
         except ScriptError as error:
@@ -307,15 +307,15 @@ class SubtractFrom(Augment):
     def evaluate(self, frame: Frame) -> Value:
         left = self.target.number(frame)
         if left != left and frame.mixed is not UNSET:
-            return self.subtract(frame, frame.take(), self.value.evaluate(frame))
+            return self.change(frame, frame.take(), self.value.evaluate(frame))
         right = self.value.number(frame)
         if right != right and frame.mixed is not UNSET:
-            return self.subtract(frame, left, frame.take())
+            return self.change(frame, left, frame.take())
         result: Value = left - right
         self.target.store(frame, result)
         return result
 
-    def subtract(self, frame: Frame, left: Value, right: Value) -> Value:
+    def change(self, frame: Frame, left: Value, right: Value) -> Value:
         try:
             result = arithmetic.subtract(left, right)
         except ScriptError as error:
@@ -439,6 +439,31 @@ class StoreConstant(Statement):
 
     def execute(self, frame: Frame) -> int:
         frame.slots[self.slot] = self.value
+        return NORMAL
+
+
+class AddToLocal(Statement):
+    """`$local += value;` and `$local -= value;`, numbers nearly always."""
+
+    __slots__ = ("node", "sign", "slot", "value")
+
+    def __init__(self, node: AddTo | SubtractFrom) -> None:
+        super().__init__(node.span)
+        self.node = node
+        self.slot = node.target.slot
+        self.value = node.value
+        self.sign = 1.0 if isinstance(node, AddTo) else -1.0
+
+    def execute(self, frame: Frame) -> int:
+        old = frame.slots[self.slot]
+        if not isinstance(old, float):
+            self.node.evaluate(frame)
+            return NORMAL
+        change = self.value.number(frame)
+        if change != change and frame.mixed is not UNSET:
+            self.node.change(frame, old, frame.take())
+        else:
+            frame.slots[self.slot] = old + self.sign * change
         return NORMAL
 
 

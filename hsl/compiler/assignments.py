@@ -9,7 +9,7 @@ from hsl.compiler.scopes import Scope
 from hsl.expressions import Coalesce
 from hsl.nodes import Constant, Node
 from hsl.paths import Part, Path, Pattern, SliceTarget
-from hsl.values import Value
+from hsl.values import Value, array_key
 from hsl.variables import CellTarget, GlobalTarget, SlotTarget, Target, This
 
 AUGMENTS = {"+": variables.AddTo, "-": variables.SubtractFrom}
@@ -155,11 +155,34 @@ class Assignments(Operators):
             return variables.AssignLocal(node.span, target.slot, value)
         return variables.Assign(node.span, target, value)
 
-    @staticmethod
-    def assign_path(node: ast.Assign, target: Path, value: Node) -> Node:
-        if len(target.keys) == 1 and isinstance(target.root, SlotTarget):
+    def assign_path(self, node: ast.Assign, target: Path, value: Node) -> Node:
+        general = paths.AssignPath(node.span, target, value)
+        if len(target.keys) > 1 or target.root is None:
+            return general
+        if isinstance(node.target, ast.Property):
+            return self.property_node(node, target, None, value, general)
+        if isinstance(target.root, SlotTarget):
             return paths.AssignItem(node.span, target.root, target.keys[0], value)
-        return paths.AssignPath(node.span, target, value)
+        return general
+
+    @staticmethod
+    def property_node(
+        node: ast.Assign, target: Path, operator: arithmetic.Operation | None, value: Node, general: Node
+    ) -> Node:
+        assert isinstance(node.target, ast.Property)
+        assert target.root is not None
+        key = array_key(node.target.name.encode())
+        return paths.AssignProperty(node.span, target.root, key, operator, value, general)
+
+    def augment_path(self, node: ast.Assign, target: Path, value: Node, operator: arithmetic.Operation) -> Node:
+        general = paths.AugmentPath(node.span, target, operator, value)
+        if len(target.keys) > 1 or target.root is None or target.keys[0] is None:
+            return general
+        if isinstance(node.target, ast.Property):
+            return self.property_node(node, target, operator, value, general)
+        if isinstance(target.root, SlotTarget):
+            return paths.AugmentItem(node.span, target.root, target.keys[0], operator, value, general)
+        return general
 
     @staticmethod
     def assign_slice(node: ast.Assign, target: SliceTarget, value: Node) -> Node:
@@ -168,7 +191,7 @@ class Assignments(Operators):
 
     def augment(self, node: ast.Assign, target: Target, value: Node, operator: str) -> Node:
         if isinstance(target, Path):
-            return paths.AugmentPath(node.span, target, arithmetic.BINARY[operator], value)
+            return self.augment_path(node, target, value, arithmetic.BINARY[operator])
         if not isinstance(target, SlotTarget):
             self.error("destructuring", f"a pattern can only be assigned to with =, not {operator}=", node.span)
             return value

@@ -8,6 +8,7 @@ from hsl.errors import ScriptError
 from hsl.nodes import Constant, Node, constant
 from hsl.regex import Pattern, compile_pattern
 from hsl.source import Span
+from hsl.values import array_key
 
 
 class Operators(Base):
@@ -44,6 +45,10 @@ class Operators(Base):
 
     def visit_Subscript(self, node: ast.Subscript) -> Node:
         base, index = self.in_order([node.base, node.index])
+        if isinstance(index, Constant) and isinstance(index.value, bytes):
+            key = array_key(index.value)
+            if isinstance(key, bytes):
+                return self.fold(paths.Property(node.span, base, index, key), base)
         return self.fold(paths.Subscript(node.span, base, index), base, index)
 
     def visit_Property(self, node: ast.Property) -> Node:

@@ -115,6 +115,8 @@ class Statements(Modules):
             if isinstance(expression.value, Constant):
                 return variables.StoreConstant(expression.span, expression.slot, expression.value.value)
             return variables.StoreLocal(expression.span, expression.slot, expression.value)
+        if isinstance(expression, variables.AddTo | variables.SubtractFrom) and type(expression.target) is SlotTarget:
+            return variables.AddToLocal(expression)
         if isinstance(expression, variables.Step) and type(expression.target) is SlotTarget:
             return variables.StepLocal(expression.span, expression.target, expression.delta)
         return evaluator.ExpressionStatement(expression)
