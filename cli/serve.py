@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from hsl.errors import CompileError, Diagnostic
+from hsl.programs import Programs
 from hsl.runtime.log import Log
 from hsl.smtpd.configfile import LoadedConfig, load_config
 from hsl.smtpd.gateway import Gateway, StartError, compile_hooks
@@ -53,7 +54,7 @@ def command(config: Path, check_only: bool, grace: float) -> None:
 
 def check(loaded: LoadedConfig) -> None:
     """Compile all hooks and say what was found. Raises CompileError."""
-    warnings = compile_hooks(loaded.config).warnings
+    warnings = compile_hooks(loaded.config, Programs()).warnings
     report(warnings)
     count = len(loaded.warnings) + len(warnings)
     click.echo(f"{loaded.path}: no errors, {count} warning{'' if count == 1 else 's'}")

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from hsl.compiler import LoadError, compile_script
+from hsl.compiler import LoadError
 from hsl.errors import CompileError, Diagnostic, ScriptError
 from hsl.evaluator import Program
 from hsl.loader import FileLoader
+from hsl.programs import Programs
 from hsl.run import Budget, Run
 from hsl.runtime.context import Context, text
 from hsl.runtime.log import Log
@@ -143,8 +145,8 @@ def find_answer(stage: Stage, verdict: Verdict) -> Answer:
     return stage.answers[verdict.action]
 
 
-def load_hooks(root: Path, hooks: Mapping[str, str]) -> dict[str, Program]:
-    """Compile the hooks: stage name to file below `root`.
+def load_hooks(root: Path, hooks: Mapping[str, str], known: Programs) -> dict[str, Program]:
+    """Compile the hooks, as far as they are not `known`: stage name to file below `root`.
 
     Raises one CompileError that carries the findings of all of them.
     """
@@ -153,7 +155,7 @@ def load_hooks(root: Path, hooks: Mapping[str, str]) -> dict[str, Program]:
     loader = FileLoader(root)
     for stage, path in hooks.items():
         try:
-            programs[stage] = compile_script(loader.load(path), environment(stage, loader))
+            programs[stage] = known.load((root, stage), path, loader, partial(environment, stage))
         except CompileError as error:
             findings += error.diagnostics
         except LoadError as error:

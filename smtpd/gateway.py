@@ -16,6 +16,7 @@ from typing import Any
 
 from hsl.errors import CompileError, Diagnostic
 from hsl.evaluator import Program
+from hsl.programs import Programs
 from hsl.run import Budget
 from hsl.runtime.clock import SystemClock
 from hsl.runtime.dns import DnsResolver, Resolver, TableResolver
@@ -64,13 +65,16 @@ class Hooks:
         return unique(item for program in programs for item in program.warnings)
 
 
-def compile_hooks(config: Config) -> Hooks:
-    """Compile every script that the configuration names. Raises one CompileError with the findings of all."""
+def compile_hooks(config: Config, known: Programs) -> Hooks:
+    """Compile every script that the configuration names and that is not `known` as it is now.
+
+    Raises one CompileError with the findings of all.
+    """
     findings: list[Diagnostic] = []
 
     def load(hooks: Mapping[str, str | None]) -> Mapping[str, Program]:
         try:
-            return load_hooks(config.scripting.rootpath, {stage: path for stage, path in hooks.items() if path})
+            return load_hooks(config.scripting.rootpath, {stage: path for stage, path in hooks.items() if path}, known)
         except CompileError as error:
             findings.extend(error.diagnostics)
             return {}
@@ -100,6 +104,7 @@ class Gateway:
         self.config = config
         self.log = log
         self.clock = SystemClock()
+        self.programs = Programs()
         self.addresses: dict[str, list[Endpoint]] = {}
         self.servers: dict[str, SMTPServer] = {}
         self._grace = 0.0
@@ -113,7 +118,7 @@ class Gateway:
 
         Raises CompileError with the findings of all scripts, StartError for anything else. Then nothing runs.
         """
-        hooks = compile_hooks(self.config)
+        hooks = compile_hooks(self.config, self.programs)
         async with AsyncExitStack() as stack:
             try:
                 await self._open(stack)
@@ -278,7 +283,7 @@ class Gateway:
         async with self._reloading:
             try:
                 loaded = await asyncio.to_thread(load_config, path)
-                hooks = await asyncio.to_thread(compile_hooks, loaded.config)
+                hooks = await asyncio.to_thread(compile_hooks, loaded.config, self.programs)
             except CompileError as error:
                 for item in error.errors:
                     self.log.error("reload-failed", at=item.span, error=item.message, hint=item.hint)

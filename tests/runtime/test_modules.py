@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hsl.loader import FileLoader
+from hsl.programs import Programs
 from hsl.runtime.context import RcptToContext
 from hsl.runtime.model import Address, Recipient
 from hsl.runtime.runner import StageRunner, load_hooks
@@ -20,7 +21,9 @@ async def run(world: Any, root: Path, **files: str) -> Verdict:
     """Run main.hsl as the rcptto script, beside the other files."""
     for name, text in files.items():
         (root / f"{name}.hsl").write_text(text)
-    runner = StageRunner(load_hooks(FileLoader(root).root, {"rcptto": "main.hsl"}), world.services, world.budget)
+    runner = StageRunner(
+        load_hooks(FileLoader(root).root, {"rcptto": "main.hsl"}, Programs()), world.services, world.budget
+    )
     recipient = Recipient(Address.of(b"bob@example.com"), "outbound")
     return await runner.run(RcptToContext(world.connection, world.transaction, recipient))
 

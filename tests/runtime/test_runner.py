@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hsl.errors import CompileError
+from hsl.programs import Programs
 from hsl.run import Budget
 from hsl.runtime.context import AuthContext, ConnectContext, PostDeliveryContext, PreDeliveryContext, RcptToContext
 from hsl.runtime.model import Address, DeliveryPlan, QueueEntry, Recipient
@@ -239,9 +240,10 @@ async def test_load_hooks_reports_all_errors_at_once(tmp_path: Path) -> None:
     (tmp_path / "good.hsl").write_text("Accept();")
     (tmp_path / "one.hsl").write_text("Acept();")
     (tmp_path / "two.hsl").write_text("Reschedule(1);\nnothing();")
-    assert set(load_hooks(tmp_path, {"rcptto": "good.hsl"})) == {"rcptto"}
+    assert set(load_hooks(tmp_path, {"rcptto": "good.hsl"}, Programs())) == {"rcptto"}
     with pytest.raises(CompileError) as caught:
-        load_hooks(tmp_path, {"rcptto": "one.hsl", "data": "two.hsl", "helo": "missing.hsl", "auth": "good.hsl"})
+        hooks = {"rcptto": "one.hsl", "data": "two.hsl", "helo": "missing.hsl", "auth": "good.hsl"}
+        load_hooks(tmp_path, hooks, Programs())
     places = [f"{item.span.file}:{item.span.line}" for item in caught.value.errors]
     assert places == ["one.hsl:1", "two.hsl:1", "two.hsl:2", "missing.hsl:1"]
 
