@@ -241,8 +241,8 @@ async def test_load_hooks_reports_all_errors_at_once(tmp_path: Path) -> None:
     (tmp_path / "one.hsl").write_text("Acept();")
     (tmp_path / "two.hsl").write_text("Reschedule(1);\nnothing();")
     assert set(load_hooks(tmp_path, {"rcptto": "good.hsl"}, Programs())) == {"rcptto"}
+    hooks = {"rcptto": "one.hsl", "data": "two.hsl", "helo": "missing.hsl", "auth": "good.hsl"}
     with pytest.raises(CompileError) as caught:
-        hooks = {"rcptto": "one.hsl", "data": "two.hsl", "helo": "missing.hsl", "auth": "good.hsl"}
         load_hooks(tmp_path, hooks, Programs())
     places = [f"{item.span.file}:{item.span.line}" for item in caught.value.errors]
     assert places == ["one.hsl:1", "two.hsl:1", "two.hsl:2", "missing.hsl:1"]
