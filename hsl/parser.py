@@ -15,11 +15,13 @@ from typing import Any, cast
 from lark import Lark, Token, Transformer
 from lark.exceptions import UnexpectedInput
 from lark.lark import PostLex
+from lark.lexer import PatternStr
 
 from hsl import ast
 from hsl.errors import Diagnostics
+from hsl.repair import closed, repaired, with_semicolon
 from hsl.source import Source, Span
-from hsl.syntaxerrors import blank, place_of, report, unclosed_braces
+from hsl.syntaxerrors import MISPLACED, Finding
 
 MAX_ERRORS = 20
 MAX_SOURCE = 4 * 1024 * 1024  # characters of one file
@@ -60,6 +62,9 @@ class Parser:
         self.lark = Lark(
             grammar, parser="lalr", postlex=WholeWords(), maybe_placeholders=True, transformer=self.builder
         )
+        strings = [item for item in self.lark.terminals if isinstance(item.pattern, PatternStr)]
+        self.literals = {item.name: item.pattern.value for item in strings}
+        self.builder.words = frozenset(word for word in self.literals.values() if word.isidentifier())
 
     def parse(self, source: Source, diagnostics: Diagnostics) -> ast.Script:
         text = source.text
@@ -69,33 +74,36 @@ class Parser:
             try:
                 script = cast(ast.Script, self.lark.parse(text))
             except UnexpectedInput as error:
-                position = place_of(error, text)
-                if position > len(source.text):
+                finding = Finding(error, source, text, self.literals)
+                if finding.position > len(source.text):
                     break
-                found = Diagnostics() if position in reported else diagnostics
-                reported.add(position)
-                repaired = self.repair(error, position, source, text, found)
-                if repaired is None:
+                if finding.position not in reported:
+                    finding.report(diagnostics)
+                    reported.add(finding.position)
+                without = self.repair(finding)
+                if without is None:
                     break
-                text = repaired
+                text = without
             else:
                 diagnostics.items += self.builder.problems.items
                 return script
         return ast.Script(Span(source, 0, 0), ())
 
     @staticmethod
-    def repair(
-        error: UnexpectedInput, position: int, source: Source, text: str, diagnostics: Diagnostics
-    ) -> str | None:
-        """Report an error, and give a text without it, or None."""
-        report(error, position, source, text, diagnostics)
+    def repair(finding: Finding) -> str | None:
+        """The text without an error, or None."""
+        text, position = finding.text, finding.position
         if position == len(text):
-            return text + "}" * len(unclosed_braces(text)) if unclosed_braces(text) else None
-        return blank(text, position)
+            without = closed(text, finding.lacks_semicolon)
+        else:
+            without = with_semicolon(text, finding.before[1], position) if finding.lacks_semicolon else None
+        return without or repaired(text, position)
 
 
 class Builder(Transformer[Token, Any]):
     """Makes the tree's nodes while Lark reduces. One method for each rule of the grammar."""
+
+    words: frozenset[str] = frozenset()  # the keywords
 
     def begin(self, source: Source) -> None:
         self.source = source
@@ -383,10 +391,19 @@ class Builder(Transformer[Token, Any]):
         return cast(Token, children[0])
 
     def function_name(self, children: list[Any]) -> ast.FunctionName:
+        self.check_word(children[0])
         return ast.FunctionName(self.at(children[0]), str(children[0]))
 
     def scope(self, children: list[Any]) -> Token:
+        if children[0].type == "NAME":
+            self.check_word(children[0])
         return cast(Token, children[0])
+
+    def check_word(self, name: Token) -> None:
+        """A keyword where only a name may stand is read as one."""
+        if name in self.words:
+            hint = MISPLACED.get(name)
+            self.problems.error("syntax", f"unexpected `{name}`, expected an expression", self.at(name), hint)
 
     def scoped_name(self, children: list[Any]) -> ast.ScopedName:
         return ast.ScopedName(self.at(*children), str(children[0]), str(children[1]))
