@@ -102,7 +102,7 @@ def aside(engine: Engine, rounds: int) -> dict[str, object]:
     python = engine.command[0]
     loaded = json.loads(execute([python, str(LOADING)])[0])
     ours, bare = start(python)
-    checks = cost(engine, engine.name == "HSL compiled", rounds)
+    checks = cost(engine, engine.name == "HSL compiled", 3 * rounds)
     print(
         f"\n{engine.name}",
         f"  load of {LINES} lines: {loaded['seconds'] * 1000:.0f} ms, the program holds {loaded['bytes'] / 1e6:.1f} MB",
