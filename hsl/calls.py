@@ -6,10 +6,11 @@ from typing import Final, TypeAlias
 
 from hsl.builtins import Builtin
 from hsl.errors import ScriptError
-from hsl.functions import Declaration
+from hsl.functions import Declaration, ScriptFunction
 from hsl.nodes import Frame, Node
 from hsl.objects import ClassDeclaration, Instance
 from hsl.paths import subscript
+from hsl.slots import Cell
 from hsl.source import Span
 from hsl.values import Array, Function, Object, Value, share, type_name
 
@@ -115,7 +116,9 @@ class CallDirect(CallScript):
         return call_direct(self, frame, declaration, None)
 
 
-def call_direct(call: CallNode, frame: Frame, declaration: Declaration, this: Object | None) -> Value:
+def call_direct(
+    call: CallNode, frame: Frame, declaration: Declaration, this: Object | None, cells: list[Cell] | None = None
+) -> Value:
     """Fill the slots of a plain function, and run it. All arguments come before the first slot: they may call it."""
     count = call.count
     if count > 2:
@@ -138,6 +141,13 @@ def call_direct(call: CallNode, frame: Frame, declaration: Declaration, this: Ob
     blank = declaration.blank
     for place in range(count, declaration.slot_count):
         slots[place] = blank[place]
+    if cells is not None:
+        place = declaration.most
+        for cell in cells:
+            slots[place] = cell
+            place += 1
+    if declaration.boxed:
+        declaration.box(slots)
     inner.this = this
     return declaration.execute(inner, call.span)
 
@@ -186,6 +196,11 @@ class CallValue(CallNode):
 
     def evaluate(self, frame: Frame) -> Value:
         callee = self.callee.evaluate(frame)
+        if isinstance(callee, ScriptFunction):
+            declaration = callee.declaration
+            fits = declaration.plain and declaration.required <= self.count <= declaration.most and not self.spreads
+            if fits and frame.run.home is declaration.program:
+                return call_direct(self, frame, declaration, callee.this, callee.cells)
         if not isinstance(callee, Function):
             raise ScriptError(f"only functions can be called, got {type_name(callee)}", self.span)
         return self.call(frame, callee, self.values(frame))

@@ -13,8 +13,10 @@ from hsl.regex import Pattern, compile_pattern
 from hsl.slots import UNSET, settled
 from hsl.source import Span
 from hsl.values import (
+    MAX_STRING,
     Array,
     Value,
+    concatenation_text,
     literal,
     loose_equal,
     share,
@@ -319,10 +321,19 @@ class Concatenation(Node):
         self.parts = parts
 
     def evaluate(self, frame: Frame) -> Value:
+        texts: list[bytes] = []
+        size = 0
         try:
-            return arithmetic.concatenate([part.evaluate(frame) for part in self.parts])
+            for part in self.parts:
+                value = part.evaluate(frame)
+                text = value if isinstance(value, bytes) else concatenation_text(value)
+                size += len(text)
+                texts.append(text)
+            if size > MAX_STRING:
+                arithmetic.check_string(size)
         except ScriptError as error:
             raise self.located(error) from None
+        return b"".join(texts)
 
 
 class Not(Node):

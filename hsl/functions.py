@@ -81,7 +81,7 @@ class Declaration:
         self.blank += self.defaults
         self.blank += [UNSET] * (slot_count - len(self.blank))
         self.most = len(self.parameters)
-        self.plain = not (self.variadic or self.boxed or self.captures or self.generates)
+        self.plain = not (self.variadic or self.generates)
 
     def arity_error(self, count: int) -> str | None:
         """What is wrong with a call of so many arguments, or None."""
@@ -103,9 +103,9 @@ class Declaration:
         cells: list[Cell] | None = None,
     ) -> Value:
         """Call with any arguments. Raises ScriptError with this call on its stack."""
-        problem = self.arity_error(len(arguments))
-        if problem is not None:
-            raise ScriptError(problem, span)
+        count = len(arguments)
+        if count < self.required or (count > self.most and not self.variadic):
+            raise ScriptError(self.arity_error(count) or "", span)
         if self.generates:
             frame = Frame(run, self.blank[:], this)
             self.bind(frame.slots, arguments, cells)
@@ -138,21 +138,27 @@ class Declaration:
     def bind(self, slots: list[Slot], arguments: list[Value], cells: list[Cell] | None) -> None:
         """Fill the slots of a new activation."""
         blank = self.blank
-        for index in range(self.slot_count):
-            slots[index] = blank[index]
-        count = len(self.parameters)
-        for index in range(min(count, len(arguments))):
+        most = self.most
+        given = min(most, len(arguments))
+        for index in range(given):
             slots[index] = arguments[index]
+        for index in range(given, self.slot_count):
+            slots[index] = blank[index]
         if self.variadic:
-            slots[count] = Array(arguments[count:])
-            count += 1
+            slots[most] = Array(arguments[most:])
+            most += 1
         if self.counted:
-            slots[count] = float(len(arguments))
-            count += 1
+            slots[most] = float(len(arguments))
+            most += 1
         if cells is not None:
             for cell in cells:
-                slots[count] = cell
-                count += 1
+                slots[most] = cell
+                most += 1
+        if self.boxed:
+            self.box(slots)
+
+    def box(self, slots: list[Slot]) -> None:
+        """Give the variables that closures capture cells of their own."""
         for index in self.boxed:
             slots[index] = Cell(slots[index])
 
@@ -254,27 +260,17 @@ class Generator(Object):
 
 
 class ScriptFunction(Function):
-    """A script's function as a value. Builtins that call it share what they took out of an array, and only that:
-    a reduce that appends to its carry would else copy it at every step."""
+    """A script's function as a value; a closure holds variables of where it was made, and its `$this`.
 
-    __slots__ = ("declaration",)
+    Builtins that call it share what they took out of an array, and only that: a reduce that appends to its carry would
+    else copy it at every step.
+    """
 
-    def __init__(self, declaration: Declaration) -> None:
+    __slots__ = ("cells", "declaration", "this")
+
+    def __init__(self, declaration: Declaration, cells: list[Cell] | None = None, this: Object | None = None) -> None:
         super().__init__(declaration.name)
         self.declaration = declaration
-
-    def call(self, run: object, arguments: list[Value]) -> Value:
-        assert isinstance(run, Run)
-        return self.declaration.invoke(run, arguments, None)
-
-
-class Closure(ScriptFunction):
-    """A function without a name that holds variables of where it was made, and its `$this`."""
-
-    __slots__ = ("cells", "this")
-
-    def __init__(self, declaration: Declaration, cells: list[Cell], this: Object | None) -> None:
-        super().__init__(declaration)
         self.cells = cells
         self.this = this
 
@@ -303,7 +299,7 @@ class MakeClosure(Node):
             cell = frame.run.globals[slot] if of_globals else frame.slots[slot]
             assert isinstance(cell, Cell)
             cells.append(cell)
-        return Closure(self.declaration, cells, frame.this if self.holds_this else None)
+        return ScriptFunction(self.declaration, cells, frame.this if self.holds_this else None)
 
 
 class BuiltinFunction(Function):

@@ -57,7 +57,7 @@ class Subscript(Node):
         if isinstance(base, Array) and base.items is not None:
             items = base.items
             place = self.index.number(frame)
-            if -1.0 < place < float(len(items)):
+            if -1.0 < place < float(len(items)) and items:
                 return items[int(place)]
             if place == place or frame.mixed is UNSET:
                 return None
@@ -319,12 +319,13 @@ class AssignPath(Node):
 class AssignItem(Node):
     """`$a[k] = value` and `$a[] = value`, the paths of one key."""
 
-    __slots__ = ("key", "root", "shares", "value")
+    __slots__ = ("key", "root", "shares", "slot", "value")
 
     def __init__(self, span: Span, root: SlotTarget, key: Node | None, value: Node) -> None:
         super().__init__(span)
         self.aliases = True
         self.root = root
+        self.slot = root.slot if type(root) is SlotTarget else -1
         self.key = key
         self.value = value
         self.shares = value.aliases
@@ -333,10 +334,10 @@ class AssignItem(Node):
         key_node = self.key
         key = None if key_node is None else key_node.evaluate(frame)
         value = self.value.evaluate(frame)
-        if self.shares:
-            share(value)
+        if self.shares and isinstance(value, Array):
+            value.shared = True
         try:
-            container = self.root.container(frame)
+            container = self.container(frame)
             if isinstance(container, Object):
                 put(container, key_node is None, key, value, frame)
             elif key_node is None:
@@ -346,6 +347,13 @@ class AssignItem(Node):
         except ScriptError as error:
             raise self.located(error) from None
         return value
+
+    def container(self, frame: Frame) -> Array | Object:
+        if self.slot >= 0:
+            held = frame.slots[self.slot]
+            if isinstance(held, Array) and not held.shared and held.borrows == 0:
+                return held
+        return self.root.container(frame)
 
 
 class AugmentItem(Node):

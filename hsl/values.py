@@ -156,7 +156,7 @@ class Array:
                 key = array_key(key)
                 if not isinstance(key, float):
                     return None
-            if -1.0 < key < len(items):
+            if -1.0 < key < len(items) and items:
                 return items[int(key)]
             return None
         entries = self.map
@@ -172,19 +172,22 @@ class Array:
 
     def set(self, key: Value, value: Value) -> None:
         """Store in place: the caller owns this array."""
-        key = array_key(key)
         if isinstance(value, Array):
             self.deepen(value)
         items = self.items
+        if items is not None and isinstance(key, float):
+            size = float(len(items))
+            if -1.0 < key < size and size > 0.0:
+                items[int(key)] = value
+                return
+            if size <= key < size + 1.0:
+                self.append(value)
+                return
+        key = array_key(key)
         if items is not None:
-            if isinstance(key, float):
-                size = len(items)
-                if 0 <= key < size:
-                    items[int(key)] = value
-                    return
-                if key == size:
-                    self.append(value)
-                    return
+            if isinstance(key, float) and 0.0 <= key <= float(len(items)):  # cast from another type
+                self.set(key, value)
+                return
             self.to_map()
         entries = self.map
         assert entries is not None
@@ -288,7 +291,7 @@ class Array:
 
 
 # The order is that in which compiled code tells them apart.
-Value: TypeAlias = float | bytes | bool | None | Array | Function | Object | Resource  # noqa: RUF036
+Value: TypeAlias = float | bytes | bool | None | Array | Object | Function | Resource  # noqa: RUF036
 
 
 NAN_KEY: Final[Value] = math.nan  # one object: a dict finds NaN by identity
