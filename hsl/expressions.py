@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from mypy_extensions import i64
+
 from hsl import arithmetic
 from hsl.errors import ScriptError
 from hsl.exceptions import thrown
@@ -97,9 +99,9 @@ class Numeric(Binary):
 
     def __init__(self, span: Span, operator: arithmetic.Operation, left: Node, right: Node, code: int) -> None:
         super().__init__(span, operator, left, right)
-        self.code = code
-        self.left_slot = left.slot if type(left) is SlotTarget else -1
-        self.right_slot = right.slot if type(right) is SlotTarget else -1
+        self.code: i64 = code
+        self.left_slot: i64 = left.slot if type(left) is SlotTarget else -1
+        self.right_slot: i64 = right.slot if type(right) is SlotTarget else -1
         self.right_is_known = isinstance(right, Number)
         self.known = right.float if isinstance(right, Number) else 0.0
 

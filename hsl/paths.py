@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from mypy_extensions import i64
+
 from hsl import arithmetic
 from hsl.errors import ScriptError
 from hsl.nodes import Frame, Node
@@ -325,7 +327,7 @@ class AssignItem(Node):
         super().__init__(span)
         self.aliases = True
         self.root = root
-        self.slot = root.slot if type(root) is SlotTarget else -1
+        self.slot: i64 = root.slot if type(root) is SlotTarget else -1
         self.key = key
         self.value = value
         self.shares = value.aliases

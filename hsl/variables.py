@@ -6,6 +6,8 @@ be changed in place: created where it is missing, copied where somebody else hol
 
 from __future__ import annotations
 
+from mypy_extensions import i64
+
 from hsl import arithmetic
 from hsl.errors import ScriptError
 from hsl.nodes import NAN, NORMAL, Frame, Node, Statement
@@ -43,7 +45,7 @@ class SlotTarget(Target):
         super().__init__(span)
         self.aliases = True
         self.name = name
-        self.slot = slot
+        self.slot: i64 = slot
 
     def load(self, frame: Frame) -> Slot:
         return frame.slots[self.slot]
@@ -239,7 +241,7 @@ class AssignLocal(Node):
     def __init__(self, span: Span, slot: int, value: Node) -> None:
         super().__init__(span)
         self.aliases = True
-        self.slot = slot
+        self.slot: i64 = slot
         self.value = value
         self.shares = value.aliases
 
@@ -415,7 +417,7 @@ class StoreLocal(Statement):
 
     def __init__(self, span: Span, slot: int, value: Node) -> None:
         super().__init__(span)
-        self.slot = slot
+        self.slot: i64 = slot
         self.value = value
         self.shares = value.aliases
 
@@ -434,7 +436,7 @@ class StoreConstant(Statement):
 
     def __init__(self, span: Span, slot: int, value: Value) -> None:
         super().__init__(span)
-        self.slot = slot
+        self.slot: i64 = slot
         self.value = share(value)
 
     def execute(self, frame: Frame) -> int:
@@ -450,7 +452,7 @@ class AddToLocal(Statement):
     def __init__(self, node: AddTo | SubtractFrom) -> None:
         super().__init__(node.span)
         self.node = node
-        self.slot = node.target.slot
+        self.slot: i64 = node.target.slot
         self.value = node.value
         self.sign = 1.0 if isinstance(node, AddTo) else -1.0
 
@@ -475,7 +477,7 @@ class StepLocal(Statement):
     def __init__(self, span: Span, target: SlotTarget, delta: float) -> None:
         super().__init__(span)
         self.target = target
-        self.slot = target.slot
+        self.slot: i64 = target.slot
         self.delta = delta
 
     def execute(self, frame: Frame) -> int:
