@@ -23,6 +23,7 @@ COMPILED = (
     "evaluator",
     "expressions",
     "functions",
+    "invocation",
     "nodes",
     "objects",
     "paths",

@@ -22,11 +22,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from hsl.errors import ScriptError
-from hsl.values import Array, Function, Object, Resource, Value, type_name
-
-if typing.TYPE_CHECKING:
-    from hsl.run import Run
+from hsl.invocation import Invocation, Parameter, convert, wanted
+from hsl.run import Run
+from hsl.values import Array, Function, Object, Resource, Value
 
 NAMES: Mapping[object, str] = {
     bytes: "string",
@@ -40,7 +38,6 @@ NAMES: Mapping[object, str] = {
     type(None): "none",
 }
 ANY = frozenset({"any"})
-PLAIN: Mapping[str, type] = {"string": bytes, "number": float, "boolean": bool, "array": Array}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -116,48 +113,33 @@ class Options:
         return [item.name for item in cls.declared.values()]
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One parameter as scripts see it."""
+class Builtin(Invocation):
+    """A declared function: how it is called, what it is called with, and its documentation."""
 
-    name: str
-    types: frozenset[str]
-    wants_int: bool
-    default: Any  # inspect.Parameter.empty: required
-    variadic: bool
-    options: type[Options] | None
-    plain: type | None = None  # values of just this Python type are passed as they are
-
-    @property
-    def required(self) -> bool:
-        return self.default is inspect.Parameter.empty and not self.variadic
-
-    @property
-    def wanted(self) -> str:
-        return wanted(self.types)
-
-
-@dataclass(eq=False)
-class Builtin:
-    """A declared function: how it is called, what it is called with, and its documentation.
-
-    Raises nothing by itself; `call` raises ScriptError for wrong arguments.
-    """
-
-    name: str
-    implementation: Callable[..., Any]
-    chapter: str
-    parameters: tuple[Parameter, ...]
-    result: str
-    doc: str
-    aliases: tuple[str, ...] = ()
-    stages: frozenset[str] | None = None  # None: everywhere
-    takes_run: bool = False
-    is_async: bool = False
-    halts: bool = False  # ends the script (a verdict)
-    constant: bool = False  # the result depends on the arguments alone: calls may be folded while loading
-    minimum: int = 0
-    maximum: int | None = 0
+    def __init__(
+        self,
+        name: str,
+        implementation: Callable[..., Any],
+        parameters: tuple[Parameter, ...],
+        *,
+        takes_run: bool,
+        is_async: bool,
+        chapter: str,
+        result: str,
+        doc: str,
+        aliases: tuple[str, ...],
+        stages: frozenset[str] | None,
+        halts: bool,
+        constant: bool,
+    ) -> None:
+        super().__init__(name, implementation, parameters, takes_run, is_async)
+        self.chapter = chapter
+        self.result = result
+        self.doc = doc
+        self.aliases = aliases
+        self.stages = stages  # None: everywhere
+        self.halts = halts  # ends the script (a verdict)
+        self.constant = constant  # the result depends on the arguments alone: calls may be folded while loading
 
     @property
     def summary(self) -> str:
@@ -177,56 +159,6 @@ class Builtin:
             shown.append(text)
         tail = f" -> {self.result}" if self.result != "none" else ""
         return f"{self.name}({', '.join(shown)}){tail}"
-
-    def arity_error(self, count: int, name: str | None = None) -> str | None:
-        """What is wrong with a call of so many arguments, or None."""
-        name = name or self.name
-        if count < self.minimum:
-            least = "at least " if self.maximum != self.minimum else ""
-            return f"{name}() takes {least}{plural(self.minimum)}, got {count}"
-        if self.maximum is not None and count > self.maximum:
-            most = "at most " if self.maximum != self.minimum else ""
-            return f"{name}() takes {most}{plural(self.maximum)}, got {count}"
-        return None
-
-    def call(
-        self, run: Run, arguments: list[Value], name: str | None = None, receiver: NativeObject | None = None
-    ) -> Value:
-        """Check the arguments, call, and await through the bridge if the function waits. Methods get their receiver.
-
-        Raises ScriptError: wrong number or type of arguments, or what the function itself reports.
-        """
-        problem = self.arity_error(len(arguments), name)
-        if problem is not None:
-            raise ScriptError(problem)
-        values: list[Any] = [] if receiver is None else [receiver]
-        if self.takes_run:
-            values.append(run)
-        parameters = self.parameters
-        called = name or self.name
-        for index, value in enumerate(arguments):
-            parameter = parameters[index] if index < len(parameters) else parameters[-1]
-            if type(value) is parameter.plain:
-                values.append(value)
-                continue
-            where = f"parameter {index + 1} ({parameter.name})"
-            if value is None and parameter.default is None:
-                values.append(None if parameter.options is None else parameter.options())
-                continue
-            value = convert(value, parameter.types, parameter.wants_int, called, where)
-            if parameter.options is not None and isinstance(value, Array):
-                values.append(parameter.options.read(called, value))
-            else:
-                values.append(value)
-        for parameter in parameters[len(arguments) :]:
-            if parameter.options is not None:
-                values.append(parameter.options())
-            elif not parameter.variadic:
-                values.append(parameter.default)
-        result = self.implementation(*values)
-        if self.is_async:
-            result = run.wait(result)
-        return typing.cast(Value, result)
 
 
 @dataclass(eq=False)
@@ -375,8 +307,6 @@ def build(
 ) -> Builtin:
     """Read a declaration off a function; off a class for a constructor; off a method, whose first parameter is the
     receiver."""
-    from hsl.run import Run  # the annotation's name; imported late because hsl.run needs this module
-
     creates = isinstance(implementation, type)
     annotated = vars(implementation).get("__init__", NativeObject.__init__) if creates else implementation
     hints = get_type_hints(annotated, localns={"Run": Run})
@@ -385,26 +315,23 @@ def build(
     if takes_run:
         given = given[1:]
     parameters = tuple(read_parameter(item, hints[item.name]) for item in given)
-    variadic = any(item.variadic for item in parameters)
     doc = inspect.getdoc(implementation)
     if not doc:
         raise TypeError(f"builtin {name} has no docstring")
     result = Object if creates else hints.get("return", type(None))
     return Builtin(
-        name=name,
-        implementation=implementation,
+        name,
+        implementation,
+        parameters,
+        takes_run=takes_run,
+        is_async=inspect.iscoroutinefunction(implementation),
         chapter=chapter,
-        parameters=parameters,
         result="none" if result in (typing.NoReturn, type(None)) else wanted(type_names(result)[0]),
         doc=doc,
         aliases=aliases,
         stages=stages,
-        takes_run=takes_run,
-        is_async=inspect.iscoroutinefunction(implementation),
         halts=halts or result is typing.NoReturn,
         constant=constant,
-        minimum=sum(1 for item in parameters if item.required),
-        maximum=None if variadic else len(parameters),
     )
 
 
@@ -419,8 +346,7 @@ def read_parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
     names, wants_int = type_names(hint)
     if default is None and names != ANY:
         names = names - {"none"}
-    plain = PLAIN.get(next(iter(names))) if len(names) == 1 and not wants_int else None
-    return Parameter(parameter.name, names, wants_int, default, variadic, None, plain)
+    return Parameter(parameter.name, names, wants_int, default, variadic, None)
 
 
 def is_options(hint: Any) -> bool:
@@ -439,32 +365,6 @@ def type_names(hint: Any) -> tuple[frozenset[str], bool]:
             raise TypeError(f"{part!r} is not a type of the language")
         names.append(NAMES[part])
     return frozenset(names), int in parts
-
-
-def wanted(names: frozenset[str]) -> str:
-    """`string or array`; none comes last."""
-    return " or ".join(sorted(names, key=lambda name: (name == "none", name)))
-
-
-def convert(value: Value, names: frozenset[str], wants_int: bool, function: str, where: str) -> Any:
-    """The value as the implementation wants it. Raises ScriptError naming function, parameter, wanted and got."""
-    got = type_name(value)
-    if got in names or names is ANY or "any" in names:
-        if wants_int and isinstance(value, float):
-            if value != value or value in (float("inf"), float("-inf")):
-                raise ScriptError(f"{function}(): {where}: wanted a finite number, got {value}")
-            return int(value)
-        return value
-    if got == "boolean" and "number" in names:
-        flag = typing.cast(bool, value)
-        return int(flag) if wants_int else float(flag)
-    if got == "number" and "boolean" in names:
-        return value != 0.0
-    raise ScriptError(f"{function}(): {where}: wanted {wanted(names)}, got {got}")
-
-
-def plural(count: int) -> str:
-    return f"{count} argument" if count == 1 else f"{count} arguments"
 
 
 class Registry:

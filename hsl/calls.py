@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from hsl.builtins import Builtin
 from hsl.errors import ScriptError
 from hsl.functions import Declaration, ScriptFunction
+from hsl.invocation import Invocation
 from hsl.nodes import Frame, Node
 from hsl.objects import ClassDeclaration, Instance
 from hsl.paths import subscript
@@ -66,12 +66,18 @@ class CallNode(Node):
 
 
 class CallBuiltin(CallNode):
-    __slots__ = ("builtin", "name")
+    __slots__ = ("builtin", "count", "first", "name", "second", "third")
 
-    def __init__(self, span: Span, name: str, builtin: Builtin, arguments: Arguments) -> None:
+    def __init__(self, span: Span, name: str, builtin: Invocation, arguments: Arguments) -> None:
         super().__init__(span, arguments)
         self.name = name
         self.builtin = builtin
+        nodes = [node for node, spread in arguments if not spread]
+        direct = len(nodes) == len(arguments) <= 3 and builtin.is_plain(len(nodes))
+        self.count = len(nodes) if direct else -1  # -1: through `call`
+        self.first: Node = nodes[0] if nodes else self
+        self.second: Node = nodes[1] if len(nodes) > 1 else self
+        self.third: Node = nodes[2] if len(nodes) > 2 else self
 
     @property
     def qualified_name(self) -> str:
@@ -83,6 +89,24 @@ class CallBuiltin(CallNode):
     def invoke(self, frame: Frame, values: list[Value]) -> Value:
         try:
             return self.builtin.call(frame.run, values, self.name)
+        except ScriptError as error:
+            raise self.located(error) from None
+
+    def evaluate(self, frame: Frame) -> Value:
+        count = self.count
+        if count < 0:
+            return self.invoke(frame, self.values(frame))
+        first = self.first.evaluate(frame) if count > 0 else None
+        second = self.second.evaluate(frame) if count > 1 else None
+        third = self.third.evaluate(frame) if count > 2 else None
+        try:
+            if count == 1:
+                return self.builtin.call_one(frame.run, self.name, first)
+            if count == 2:
+                return self.builtin.call_two(frame.run, self.name, first, second)
+            if count == 3:
+                return self.builtin.call_three(frame.run, self.name, first, second, third)
+            return self.builtin.call_none(frame.run, self.name)
         except ScriptError as error:
             raise self.located(error) from None
 

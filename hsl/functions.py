@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from hsl.builtins import Builtin, plural
+from hsl.builtins import Builtin
 from hsl.errors import BudgetError, ScriptError
+from hsl.invocation import arity_problem
 from hsl.nodes import NORMAL, RETURN, Frame, Node, Return, Statement, Steps
 from hsl.run import Run
 from hsl.slots import UNSET, Cell, Slot
@@ -85,14 +86,8 @@ class Declaration:
 
     def arity_error(self, count: int) -> str | None:
         """What is wrong with a call of so many arguments, or None."""
-        most = len(self.parameters)
-        if count < self.required:
-            least = "at least " if self.variadic or most != self.required else ""
-            return f"{self.name}() takes {least}{plural(self.required)}, got {count}"
-        if count > most and not self.variadic:
-            at_most = "at most " if most != self.required else ""
-            return f"{self.name}() takes {at_most}{plural(most)}, got {count}"
-        return None
+        most = None if self.variadic else len(self.parameters)
+        return arity_problem(self.name, count, self.required, most)
 
     def invoke(
         self,

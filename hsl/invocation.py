@@ -1,0 +1,255 @@
+"""How a builtin function is called: a script's values come in, checked against the parameters, its result goes out.
+
+What a parameter takes as it is, is a set of types, kept as bits. A call whose values all fit goes straight to the
+implementation; everything else takes the general path, which converts and reports.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from mypy_extensions import i64, mypyc_attr
+
+from hsl.errors import ScriptError
+from hsl.run import Run
+from hsl.values import Array, Function, Object, Value, type_name
+
+if TYPE_CHECKING:
+    from hsl.builtins import Options
+
+STRING: Final = 1
+NUMBER: Final = 2
+BOOLEAN: Final = 4
+ARRAY: Final = 8
+FUNCTION: Final = 16
+OBJECT: Final = 32
+RESOURCE: Final = 64
+NONE: Final = 128
+ANYTHING: Final = 255
+INTEGER: Final = 256  # a finite number, which is cut to an integer
+BITS: Final = {
+    "string": STRING,
+    "number": NUMBER,
+    "boolean": BOOLEAN,
+    "array": ARRAY,
+    "function": FUNCTION,
+    "object": OBJECT,
+    "resource": RESOURCE,
+    "none": NONE,
+    "any": ANYTHING,
+}
+UNFIT: Final[object] = object()
+
+
+class Parameter:
+    """One parameter as scripts see it. `default` is `inspect.Parameter.empty` where it is required."""
+
+    __slots__ = ("default", "fits", "name", "options", "types", "variadic", "wants_int")
+
+    def __init__(
+        self,
+        name: str,
+        types: frozenset[str],
+        wants_int: bool,
+        default: Any,
+        variadic: bool,
+        options: type[Options] | None,
+    ) -> None:
+        self.name = name
+        self.types = types
+        self.wants_int = wants_int
+        self.default: Any = default
+        self.variadic = variadic
+        self.options = options
+        self.fits: i64 = self.fitting()
+
+    def fitting(self) -> i64:
+        """The bits of the types whose values are passed as they are."""
+        fits: i64 = 0
+        for name in self.types:
+            fits |= BITS[name]
+        if self.wants_int:
+            fits = fits & ~NUMBER | INTEGER
+        if self.options is not None:
+            return fits & ~ARRAY
+        return fits | NONE if self.default is None else fits
+
+    @property
+    def required(self) -> bool:
+        return self.default is inspect.Parameter.empty and not self.variadic
+
+    @property
+    def wanted(self) -> str:
+        return wanted(self.types)
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Invocation:
+    """A Python function with the parameters that scripts see. All calls raise ScriptError: wrong number or type of
+    arguments, or what the function itself reports. An `async def` is awaited through the bridge.
+
+    `call_none` … `call_three` are for plain counts: omitted parameters have a Python default that serves.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        implementation: Callable[..., Any],
+        parameters: tuple[Parameter, ...],
+        takes_run: bool,
+        is_async: bool,
+    ) -> None:
+        self.name = name
+        self.implementation: Callable[..., Any] = implementation
+        self.parameters: list[Parameter] = list(parameters)
+        self.takes_run = takes_run
+        self.is_async = is_async
+        self.minimum = sum([1 for item in parameters if item.required])
+        variadic = any(item.variadic for item in parameters)
+        self.maximum: int | None = None if variadic else len(parameters)
+        self.first: i64 = self.fits(0)
+        self.second: i64 = self.fits(1)
+        self.third: i64 = self.fits(2)
+
+    def parameter(self, index: int) -> Parameter:
+        """The parameter that takes an argument: the last one may take many."""
+        return self.parameters[min(index, len(self.parameters) - 1)]
+
+    def fits(self, index: int) -> i64:
+        return self.parameter(index).fits if self.parameters else 0
+
+    def is_plain(self, count: int) -> bool:
+        """Whether calls with so many arguments need nothing for the parameters that they omit."""
+        if self.arity_error(count) is not None:
+            return False
+        return all(item.options is None for item in self.parameters[count:])
+
+    def arity_error(self, count: int, name: str | None = None) -> str | None:
+        """What is wrong with a call of so many arguments, or None."""
+        return arity_problem(name or self.name, count, self.minimum, self.maximum)
+
+    def call_none(self, run: Run, name: str) -> Value:
+        return self.finish(run, self.implementation(run) if self.takes_run else self.implementation())
+
+    def call_one(self, run: Run, name: str, value: Value) -> Value:
+        first = fitted(self.first, value)
+        if first is UNFIT:
+            return self.call(run, [value], name)
+        return self.finish(run, self.implementation(run, first) if self.takes_run else self.implementation(first))
+
+    def call_two(self, run: Run, name: str, value: Value, other: Value) -> Value:
+        first = fitted(self.first, value)
+        second = fitted(self.second, other)
+        if first is UNFIT or second is UNFIT:
+            return self.call(run, [value, other], name)
+        if self.takes_run:
+            return self.finish(run, self.implementation(run, first, second))
+        return self.finish(run, self.implementation(first, second))
+
+    def call_three(self, run: Run, name: str, value: Value, other: Value, last: Value) -> Value:
+        first = fitted(self.first, value)
+        second = fitted(self.second, other)
+        third = fitted(self.third, last)
+        if first is UNFIT or second is UNFIT or third is UNFIT:
+            return self.call(run, [value, other, last], name)
+        if self.takes_run:
+            return self.finish(run, self.implementation(run, first, second, third))
+        return self.finish(run, self.implementation(first, second, third))
+
+    def call(self, run: Run, arguments: list[Value], name: str | None = None, receiver: Object | None = None) -> Value:
+        """Call with any arguments. Methods get their receiver."""
+        count = len(arguments)
+        problem = self.arity_error(count, name)
+        if problem is not None:
+            raise ScriptError(problem)
+        values: list[object] = [] if receiver is None else [receiver]
+        if self.takes_run:
+            values.append(run)
+        called = name or self.name
+        for index in range(count):
+            values.append(self.argument(called, index, arguments[index]))
+        for index in range(count, len(self.parameters)):
+            parameter = self.parameters[index]
+            if parameter.options is not None:
+                values.append(parameter.options())
+            elif not parameter.variadic:
+                values.append(parameter.default)
+        return self.finish(run, self.implementation(*values))
+
+    def argument(self, called: str, index: int, value: Value) -> object:
+        """One argument as the implementation takes it."""
+        parameter = self.parameter(index)
+        given = fitted(parameter.fits, value)
+        if given is not UNFIT:
+            return given
+        if parameter.options is not None:
+            if value is None and parameter.default is None:
+                return parameter.options()
+            if isinstance(value, Array):
+                return parameter.options.read(called, value)
+        where = f"parameter {index + 1} ({parameter.name})"
+        return convert(value, parameter.types, parameter.wants_int, called, where)
+
+    def finish(self, run: Run, result: Any) -> Value:
+        return cast(Value, run.wait(result) if self.is_async else result)
+
+
+def fitted(fits: i64, value: Value) -> object:
+    """The value as an implementation takes it, or UNFIT where its type is not among the given ones."""
+    if fits == ANYTHING:
+        return value
+    if isinstance(value, bytes):
+        bit: i64 = STRING
+    elif isinstance(value, float):
+        if fits & INTEGER and value - value == 0.0:
+            return int(value)
+        bit = NUMBER
+    elif isinstance(value, Array):
+        bit = ARRAY
+    elif value is None:
+        bit = NONE
+    elif isinstance(value, bool):
+        bit = BOOLEAN
+    elif isinstance(value, Function):
+        bit = FUNCTION
+    else:
+        bit = OBJECT if isinstance(value, Object) else RESOURCE
+    return value if fits & bit else UNFIT
+
+
+def convert(value: Value, types: frozenset[str], wants_int: bool, function: str, where: str) -> Any:
+    """The value as the implementation wants it. Raises ScriptError naming function, parameter, wanted and got."""
+    got = type_name(value)
+    if got in types or "any" in types:
+        if wants_int and isinstance(value, float):
+            if value - value != 0.0:
+                raise ScriptError(f"{function}(): {where}: wanted a finite number, got {value}")
+            return int(value)
+        return value
+    if isinstance(value, bool) and "number" in types:
+        return int(value) if wants_int else float(value)
+    if isinstance(value, float) and "boolean" in types:
+        return value != 0.0
+    raise ScriptError(f"{function}(): {where}: wanted {wanted(types)}, got {got}")
+
+
+def wanted(types: frozenset[str]) -> str:
+    """`string or array`; none comes last."""
+    return " or ".join(sorted(types - {"none"}) + sorted(types & {"none"}))
+
+
+def arity_problem(name: str, count: int, least: int, most: int | None) -> str | None:
+    """What is wrong with a call of so many arguments, or None."""
+    if count < least:
+        at_least = "at least " if most != least else ""
+        return f"{name}() takes {at_least}{plural(least)}, got {count}"
+    if most is not None and count > most:
+        at_most = "at most " if most != least else ""
+        return f"{name}() takes {at_most}{plural(most)}, got {count}"
+    return None
+
+
+def plural(count: int) -> str:
+    return f"{count} argument" if count == 1 else f"{count} arguments"
