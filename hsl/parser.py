@@ -1,4 +1,4 @@
-"""Source text in, syntax tree out. Lark's errors are translated here, at one door, into our own Diagnostics.
+"""Source text in, syntax tree out. Syntax errors are translated here, at one door, into our own Diagnostics.
 
 After a syntax error the broken statement is blanked out and the text parsed again, so that several mistakes give
 several errors, each at its own place. The tree is built during the parse: walking Lark's own would recurse.
@@ -7,21 +7,19 @@ several errors, each at its own place. The tree is built during the parse: walki
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from functools import cache
-from importlib import resources
-from typing import Any, cast
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, cast
 
-from lark import Lark, Token, Transformer
-from lark.exceptions import UnexpectedInput
-from lark.lark import PostLex
-from lark.lexer import PatternStr
-
-from hsl import ast
+from hsl import ast, tables
 from hsl.errors import Diagnostics
+from hsl.lalr import Automaton, Token
 from hsl.repair import closed, repaired, with_semicolon
 from hsl.source import Source, Span
-from hsl.syntaxerrors import MISPLACED, Finding
+
+if TYPE_CHECKING:
+    from lark import Lark
+
+    from hsl.syntaxerrors import Finding
 
 MAX_ERRORS = 20
 MAX_SOURCE = 4 * 1024 * 1024  # characters of one file
@@ -46,48 +44,53 @@ def parser() -> Parser:
     return Parser()
 
 
-class WholeWords(PostLex):
-    """Words are read as a whole everywhere: where no name may stand, Lark would read `orb` as `or` and `b`."""
-
-    always_accept = ("NAME",)
-
-    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
-        return stream
-
-
 class Parser:
+    """Reads by the grammar's tables. Where they lead nowhere Lark is asked: it knows what would have been right."""
+
     def __init__(self) -> None:
-        grammar = resources.files("hsl.grammar").joinpath("hsl.lark").read_text(encoding="utf-8")
+        made = tables.load()
         self.builder = Builder()
-        self.lark = Lark(
-            grammar, parser="lalr", postlex=WholeWords(), maybe_placeholders=True, transformer=self.builder
-        )
-        strings = [item for item in self.lark.terminals if isinstance(item.pattern, PatternStr)]
-        self.literals = {item.name: item.pattern.value for item in strings}
-        self.builder.words = frozenset(word for word in self.literals.values() if word.isidentifier())
+        self.builder.words = tables.keywords(made)
+        self.automaton = Automaton(made, self.builder)
+
+    @cached_property
+    def lark(self) -> Lark:
+        return tables.lark()
 
     def parse(self, source: Source, diagnostics: Diagnostics) -> ast.Script:
         text = source.text
         reported: set[int] = set()
         for _ in range(min(MAX_ERRORS, 2 + MAX_REPARSED // (len(text) + 1))):
             self.builder.begin(source)
-            try:
-                script = cast(ast.Script, self.lark.parse(text))
-            except UnexpectedInput as error:
-                finding = Finding(error, source, text, self.literals)
-                if finding.position > len(source.text):
-                    break
-                if finding.position not in reported:
-                    finding.report(diagnostics)
-                    reported.add(finding.position)
-                without = self.repair(finding)
-                if without is None:
-                    break
-                text = without
-            else:
+            script = self.automaton.parse(text)
+            if script is not None:
                 diagnostics.items += self.builder.problems.items
-                return script
+                return cast(ast.Script, script)
+            finding = self.explain(source, text)
+            if finding.position > len(source.text):
+                break
+            if finding.position not in reported:
+                finding.report(diagnostics)
+                reported.add(finding.position)
+            without = self.repair(finding)
+            if without is None:
+                break
+            text = without
         return ast.Script(Span(source, 0, 0), ())
+
+    def explain(self, source: Source, text: str) -> Finding:
+        """The first error of a text."""
+        from lark.exceptions import UnexpectedInput
+        from lark.lexer import PatternStr
+
+        from hsl.syntaxerrors import Finding
+
+        strings = [item for item in self.lark.terminals if isinstance(item.pattern, PatternStr)]
+        try:
+            self.lark.parse(text)
+        except UnexpectedInput as error:
+            return Finding(error, source, text, {item.name: item.pattern.value for item in strings})
+        raise AssertionError("Lark reads what its tables do not")
 
     @staticmethod
     def repair(finding: Finding) -> str | None:
@@ -100,8 +103,8 @@ class Parser:
         return without or repaired(text, position)
 
 
-class Builder(Transformer[Token, Any]):
-    """Makes the tree's nodes while Lark reduces. One method for each rule of the grammar."""
+class Builder:
+    """Makes the tree's nodes while the text is read. One method for each rule of the grammar."""
 
     words: frozenset[str] = frozenset()  # the keywords
 
@@ -112,8 +115,8 @@ class Builder(Transformer[Token, Any]):
     def at(self, first: Any, last: Any | None = None) -> Span:
         """The span from one token or node to another."""
         last = first if last is None else last
-        start: int = (first.start_pos or 0) if isinstance(first, Token) else first.span.start
-        end: int = (last.end_pos or 0) if isinstance(last, Token) else last.span.end
+        start: int = first.start_pos if isinstance(first, Token) else first.span.start
+        end: int = last.end_pos if isinstance(last, Token) else last.span.end
         return Span(self.source, start, max(start, end))
 
     def start(self, children: list[Any]) -> ast.Script:
@@ -402,6 +405,8 @@ class Builder(Transformer[Token, Any]):
     def check_word(self, name: Token) -> None:
         """A keyword where only a name may stand is read as one."""
         if name in self.words:
+            from hsl.syntaxerrors import MISPLACED  # it brings Lark along
+
             hint = MISPLACED.get(name)
             self.problems.error("syntax", f"unexpected `{name}`, expected an expression", self.at(name), hint)
 

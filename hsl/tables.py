@@ -44,7 +44,12 @@ def keep(path: Path, data: bytes) -> None:
         draft.replace(path)
 
 
-def lark(text: str) -> Lark:
+def keywords(tables: Tables) -> frozenset[str]:
+    """The words that are no names: each is one somewhere."""
+    return frozenset(word for group in tables.words for words in group.values() for word in words)
+
+
+def lark(text: str | None = None) -> Lark:
     """Lark's own parser of a grammar.
 
     Words are read as a whole everywhere: where no name may stand, it would read `orb` as `or` and `b`.
@@ -58,6 +63,7 @@ def lark(text: str) -> Lark:
         def process(self, stream: Any) -> Any:
             return stream
 
+    text = GRAMMAR.read_text(encoding="utf-8") if text is None else text
     return Lark(text, parser="lalr", postlex=WholeWords(), maybe_placeholders=True)
 
 
