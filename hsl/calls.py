@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 from hsl.errors import ScriptError
 from hsl.functions import Declaration, ScriptFunction
 from hsl.invocation import Invocation
-from hsl.nodes import Frame, Node
+from hsl.nodes import Constant, Frame, Node
 from hsl.objects import ClassDeclaration, Instance
 from hsl.paths import subscript
 from hsl.slots import Cell
@@ -239,11 +239,15 @@ class CallValue(CallNode):
 class CallMethod(CallValue):
     """`$object->name(…)` and `$object["name"](…)`; `callee` is the object, or the array that holds a function."""
 
-    __slots__ = ("key",)
+    __slots__ = ("found", "is_private", "key", "name", "seen")
 
     def __init__(self, span: Span, base: Node, key: Node, arguments: Arguments) -> None:
         super().__init__(span, base, arguments)
         self.key = key
+        self.name: Value = key.value if isinstance(key, Constant) else None
+        self.seen: ClassDeclaration | None = None  # the class of the last object, and what was found there
+        self.found: Declaration | None = None
+        self.is_private = False
 
     @property
     def qualified_name(self) -> str:
@@ -251,11 +255,12 @@ class CallMethod(CallValue):
 
     def evaluate(self, frame: Frame) -> Value:
         base = self.callee.evaluate(frame)
+        if isinstance(base, Instance) and self.name is not None:
+            if base.declaration is not self.seen:
+                self.look_up(base.declaration)
+            if self.found is not None:
+                return self.call_method(frame, base, self.found)
         key = self.key.evaluate(frame)
-        if isinstance(base, Instance):
-            method = base.declaration.methods.get(key)
-            if method is not None:
-                return self.call_method(frame, base, key, method)
         if isinstance(base, Object):
             values = self.values(frame)
             try:
@@ -267,10 +272,15 @@ class CallMethod(CallValue):
             raise ScriptError(f"only functions can be called, got {type_name(callee)}", self.span)
         return self.call(frame, callee, self.values(frame))
 
-    def call_method(self, frame: Frame, base: Instance, key: Value, method: Declaration) -> Value:
-        if frame.this is not base:
+    def look_up(self, declaration: ClassDeclaration) -> None:
+        self.seen = declaration
+        self.found = declaration.methods.get(self.name)
+        self.is_private = self.name in declaration.private
+
+    def call_method(self, frame: Frame, base: Instance, method: Declaration) -> Value:
+        if self.is_private and frame.this is not base:
             try:
-                base.check_access(key, frame.this)
+                base.check_access(self.name, frame.this)
             except ScriptError as error:
                 raise self.located(error) from None
         plain = method.plain and method.required <= self.count <= method.most and not self.spreads

@@ -13,7 +13,7 @@ from hsl.objects import Instance
 from hsl.slots import UNSET, Slot, settled
 from hsl.source import Span
 from hsl.values import Array, Object, Value, array_key, share, to_number, type_name
-from hsl.variables import SlotTarget, Target
+from hsl.variables import SlotTarget, Target, This
 
 BYTES: Final = [bytes([byte]) for byte in range(256)]
 
@@ -392,7 +392,7 @@ class AugmentItem(Node):
 class AssignProperty(Node):
     """`object->name = value` and `object->name op= value`; `otherwise` where there is no object of a script's class."""
 
-    __slots__ = ("base", "key", "operator", "otherwise", "shares", "value")
+    __slots__ = ("base", "key", "of_this", "operator", "otherwise", "shares", "value")
 
     def __init__(
         self,
@@ -406,6 +406,7 @@ class AssignProperty(Node):
         super().__init__(span)
         self.aliases = True
         self.base = base
+        self.of_this = isinstance(base, This)
         self.key = key
         self.operator = operator
         self.value = value
@@ -413,7 +414,7 @@ class AssignProperty(Node):
         self.otherwise = otherwise
 
     def evaluate(self, frame: Frame) -> Value:
-        base = settled(self.base.peek(frame))
+        base = frame.this if self.of_this else settled(self.base.peek(frame))
         if not isinstance(base, Instance):
             return self.otherwise.evaluate(frame)
         try:

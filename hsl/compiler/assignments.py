@@ -9,7 +9,7 @@ from hsl.compiler.scopes import Scope
 from hsl.expressions import Coalesce
 from hsl.nodes import Constant, Node
 from hsl.paths import Part, Path, Pattern, SliceTarget
-from hsl.values import Value, array_key
+from hsl.values import Value
 from hsl.variables import CellTarget, GlobalTarget, SlotTarget, Target, This
 
 AUGMENTS = {"+": variables.AddTo, "-": variables.SubtractFrom}
@@ -90,7 +90,7 @@ class Assignments(Operators):
         base = node
         while isinstance(base, ast.Subscript | ast.Append | ast.Property):
             if isinstance(base, ast.Property):
-                keys.append(Constant(base.span, base.name.encode()))
+                keys.append(Constant(base.span, self.text(base.name)))
             else:
                 keys.append(self.expression(base.index) if isinstance(base, ast.Subscript) else None)
             base = base.base
@@ -165,13 +165,12 @@ class Assignments(Operators):
             return paths.AssignItem(node.span, target.root, target.keys[0], value)
         return general
 
-    @staticmethod
     def property_node(
-        node: ast.Assign, target: Path, operator: arithmetic.Operation | None, value: Node, general: Node
+        self, node: ast.Assign, target: Path, operator: arithmetic.Operation | None, value: Node, general: Node
     ) -> Node:
         assert isinstance(node.target, ast.Property)
         assert target.root is not None
-        key = array_key(node.target.name.encode())
+        key = self.text(node.target.name)
         return paths.AssignProperty(node.span, target.root, key, operator, value, general)
 
     def augment_path(self, node: ast.Assign, target: Path, value: Node, operator: arithmetic.Operation) -> Node:
@@ -260,7 +259,7 @@ class Assignments(Operators):
         if isinstance(node, ast.Subscript):
             return paths.Tolerant(node.span, self.tolerant(node.base), self.tolerant(node.index))
         if isinstance(node, ast.Property):
-            key: Value = node.name.encode()
+            key: Value = self.text(node.name)
             return paths.Tolerant(node.span, self.tolerant(node.base), Constant(node.span, key))
         if isinstance(node, ast.Slice):
             bounds = [None if item is None else self.tolerant(item) for item in (node.first, node.last, node.step)]

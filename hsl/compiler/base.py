@@ -48,6 +48,7 @@ class Base:
         self.hints = 0
         self.called: dict[Declaration | None, dict[Declaration, Span]] = {}
         self.builtin_values: dict[tuple[str, Builtin], BuiltinFunction] = {}
+        self.texts: dict[bytes, bytes] = {}  # one object for equal literals: dicts find keys by identity first
         self.lost: set[str] = set()  # functions whose declaration may be in a statement that did not parse
         self.broken = False  # some statements did not parse: what they set is unknown
 
@@ -139,6 +140,11 @@ class Base:
         """A new slot in the run's globals."""
         self.global_count += 1
         return self.global_count - 1
+
+    def text(self, name: str) -> bytes:
+        """A name as a key."""
+        data = name.encode()
+        return self.texts.setdefault(data, data)
 
     # ------------------------------------------------------------ dispatch
 

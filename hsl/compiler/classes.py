@@ -51,12 +51,12 @@ class Classes(Functions):
             if "private" in member.modifiers:
                 declaration.static_private.add(member.name)
         else:
-            declaration.methods[member.name.encode()] = method
+            declaration.methods[self.text(member.name)] = method
             if "private" in member.modifiers:
-                declaration.private.add(member.name.encode())
+                declaration.private.add(self.text(member.name))
 
     def declare_field(self, member: ast.Field, declaration: ClassDeclaration) -> None:
-        key = member.name.encode()
+        key = self.text(member.name)
         if "static" in member.modifiers:
             slot = declaration.static_variables[member.name] = self.global_slot()
             value = None if member.value is None else self.constant_of(member.value, "the value of a static variable")
@@ -101,7 +101,7 @@ class Classes(Functions):
         computed: list[ast.Statement] = []
         for member in given:
             if isinstance(member.value, ast.Literal):
-                declaration.fields[member.name.encode()] = member.value.value
+                declaration.fields[self.text(member.name)] = member.value.value
             elif member.value is not None:
                 target = ast.Property(member.span, ast.Variable(member.span, "this"), member.name)
                 assign = ast.Assign(member.span, target, None, member.value)

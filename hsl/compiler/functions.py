@@ -315,7 +315,7 @@ class Functions(Assignments):
     def method_call(self, node: ast.Call, callee: ast.Property | ast.Subscript) -> calls.CallNode:
         base = self.expression(callee.base)
         if isinstance(callee, ast.Property):
-            key: Node = Constant(callee.span, callee.name.encode())
+            key: Node = Constant(callee.span, self.text(callee.name))
         else:
             key = self.expression(callee.index)
         if isinstance(callee.base, ast.Variable) and callee.base.name == "this" and isinstance(key, Constant):

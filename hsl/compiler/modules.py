@@ -13,7 +13,6 @@ from hsl.errors import Diagnostics
 from hsl.nodes import Statement
 from hsl.parser import parse
 from hsl.source import Source, Span
-from hsl.syntaxerrors import declared_names
 from hsl.values import Array
 from hsl.variables import GlobalCellTarget, GlobalTarget, SlotTarget
 
@@ -70,6 +69,8 @@ class Modules(Classes):
     def look_for_lost(self, source: Source) -> None:
         """After a syntax error: the names that statements which did not parse may have declared."""
         if any(item.span.source is source for item in self.diagnostics.items):
+            from hsl.syntaxerrors import declared_names  # it brings Lark along
+
             self.broken = True
             self.lost.update(declared_names(source.text))
 

@@ -13,7 +13,10 @@ from hsl.values import array_key
 
 class Operators(Base):
     def visit_Literal(self, node: ast.Literal) -> Node:
-        return constant(node.span, node.value)
+        value = node.value
+        if isinstance(value, bytes):
+            value = self.texts.setdefault(value, value)
+        return constant(node.span, value)
 
     def visit_Regex(self, node: ast.Regex) -> Node:
         unknown = node.value[node.value.rindex(b"/") + 1 :].strip(b"imusxUX")
@@ -52,7 +55,7 @@ class Operators(Base):
         return self.fold(paths.Subscript(node.span, base, index), base, index)
 
     def visit_Property(self, node: ast.Property) -> Node:
-        key = node.name.encode()
+        key = self.text(node.name)
         return paths.Property(node.span, self.expression(node.base), Constant(node.span, key), key)
 
     def visit_Slice(self, node: ast.Slice) -> Node:
