@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING
 from hsl.errors import BudgetError, Diagnostic, ScriptError
 from hsl.exceptions import caught
 from hsl.functions import BuiltinFunction
-from hsl.nodes import BREAK, NORMAL, RETURN, Frame, Node, Statement, Steps
+from hsl.nodes import (
+    BREAK,
+    NORMAL,
+    RETURN,
+    Frame,
+    Node,
+    Sequence,
+    Statement,
+    Steps,
+    execute_all,
+    in_sequence,
+    steps_of_all,
+)
 from hsl.run import Run
 from hsl.slots import UNSET, settled
 from hsl.source import Span
@@ -20,51 +32,17 @@ if TYPE_CHECKING:
 
 
 class Block(Statement):
-    __slots__ = ("statements",)
+    __slots__ = ("sequence",)
 
     def __init__(self, span: Span, statements: list[Statement]) -> None:
         super().__init__(span)
-        self.statements = statements
+        self.sequence = in_sequence(statements)
 
     def execute(self, frame: Frame) -> int:
-        for statement in self.statements:
-            try:
-                ended = statement.execute(frame)
-            except ScriptError as error:
-                error.span = error.span or statement.span
-                raise
-            if ended != NORMAL:
-                return ended
-        return NORMAL
+        return execute_all(self.sequence, frame)
 
     def steps(self, frame: Frame) -> Steps:
-        return (yield from steps_of_all(self.statements, frame))
-
-
-def execute_all(statements: list[Statement], frame: Frame) -> int:
-    """Execute statements in order; says how they ended. An error without a place gets that of its statement."""
-    for statement in statements:
-        try:
-            ended = statement.execute(frame)
-        except ScriptError as error:
-            error.span = error.span or statement.span
-            raise
-        if ended != NORMAL:
-            return ended
-    return NORMAL
-
-
-def steps_of_all(statements: list[Statement], frame: Frame) -> Steps:
-    """The same inside a generator."""
-    for statement in statements:
-        try:
-            ended = yield from statement.steps(frame)
-        except ScriptError as error:
-            error.span = error.span or statement.span
-            raise
-        if ended != NORMAL:
-            return ended
-    return NORMAL
+        return (yield from steps_of_all(self.sequence, frame))
 
 
 class ExpressionStatement(Statement):
@@ -343,10 +321,10 @@ class Switch(Statement):
         super().__init__(span)
         self.subject = subject
         self.tests = tests
-        self.bodies = bodies
+        self.bodies = [in_sequence(body) for body in bodies]
         self.default = default
 
-    def chosen(self, frame: Frame) -> list[list[Statement]]:
+    def chosen(self, frame: Frame) -> list[Sequence | None]:
         """The bodies from the first that fits."""
         value = self.subject.evaluate(frame)
         for index, test in enumerate(self.tests):
@@ -495,17 +473,17 @@ class Barrier(Statement):
 class RunModule(Statement):
     """An import: the module's own statements, unless they have run in this run."""
 
-    __slots__ = ("module", "statements")
+    __slots__ = ("module", "sequence")
 
     def __init__(self, span: Span, module: int, statements: list[Statement]) -> None:
         super().__init__(span)
         self.module = module
-        self.statements = statements
+        self.sequence = in_sequence(statements)
 
     def execute(self, frame: Frame) -> int:
         if self.module not in frame.run.modules:
             frame.run.modules.add(self.module)
-            execute_all(self.statements, frame)
+            execute_all(self.sequence, frame)
         return NORMAL
 
 
@@ -528,7 +506,7 @@ class Program:
         warnings: list[Diagnostic],
         notes: list[Diagnostic],
     ) -> None:
-        self.statements = statements
+        self.sequence = in_sequence(statements)
         self.span = span
         self.registry = registry
         self.global_names = global_names  # of the script itself; modules and statics have slots of their own
@@ -544,7 +522,7 @@ class Program:
     def execute(self, run: Run) -> Value:
         """Run from the first statement. The value is that of a `return` outside functions, or None."""
         frame = Frame(run, run.globals)
-        return frame.result if execute_all(self.statements, frame) == RETURN else None
+        return frame.result if execute_all(self.sequence, frame) == RETURN else None
 
     def find_function(self, name: str) -> Function | None:
         """A function by name, the script's own first."""

@@ -10,7 +10,7 @@ from mypy_extensions import i64
 from hsl import arithmetic
 from hsl.errors import ScriptError
 from hsl.exceptions import thrown
-from hsl.nodes import NAN, Frame, Node, Number
+from hsl.nodes import NAN, Frame, Node, Number, linked
 from hsl.regex import Pattern, compile_pattern
 from hsl.slots import UNSET, settled
 from hsl.source import Span
@@ -320,14 +320,16 @@ class Concatenation(Node):
 
     def __init__(self, span: Span, parts: list[Node]) -> None:
         super().__init__(span)
-        self.parts = parts
+        self.parts = linked(parts)
 
     def evaluate(self, frame: Frame) -> Value:
         texts: list[bytes] = []
         size = 0
         try:
-            for part in self.parts:
-                value = part.evaluate(frame)
+            link = self.parts
+            while link is not None:
+                value = link.node.evaluate(frame)
+                link = link.next
                 text = value if isinstance(value, bytes) else concatenation_text(value)
                 size += len(text)
                 texts.append(text)
@@ -359,15 +361,17 @@ class And(Node):
 
     def __init__(self, span: Span, parts: list[Node]) -> None:
         super().__init__(span)
-        self.parts = parts
+        self.parts = linked(parts)
 
     def evaluate(self, frame: Frame) -> Value:
         return self.test(frame)
 
     def test(self, frame: Frame) -> bool:
-        for part in self.parts:  # noqa: SIM110  (a generator here costs a call per operand)
-            if not part.test(frame):
+        link = self.parts
+        while link is not None:
+            if not link.node.test(frame):
                 return False
+            link = link.next
         return True
 
 
@@ -375,9 +379,11 @@ class Or(And):
     __slots__ = ()
 
     def test(self, frame: Frame) -> bool:
-        for part in self.parts:  # noqa: SIM110
-            if part.test(frame):
+        link = self.parts
+        while link is not None:
+            if link.node.test(frame):
                 return True
+            link = link.next
         return False
 
 
@@ -506,6 +512,62 @@ class ArrayLiteral(Node):
                     array.set(key, value)
         except ScriptError as error:
             raise self.located(error) from None
+        return array
+
+
+class ListLiteral(Node):
+    """`[a, b, c]`: no keys, nothing spread."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, span: Span, parts: list[Node]) -> None:
+        super().__init__(span)
+        self.parts = linked(parts)
+
+    def evaluate(self, frame: Frame) -> Value:
+        array = Array()
+        items = array.items
+        assert items is not None
+        link = self.parts
+        while link is not None:
+            value = link.node.evaluate(frame)
+            if isinstance(value, Array):
+                if link.node.aliases:
+                    value.shared = True
+                self.deepen(array, value)
+            items.append(value)
+            link = link.next
+        return array
+
+    def deepen(self, array: Array, child: Array) -> None:
+        try:
+            array.deepen(child)
+        except ScriptError as error:
+            raise self.located(error) from None
+
+
+class RecordLiteral(ListLiteral):
+    """`["a" => b, "c" => d]`: the keys are names."""
+
+    __slots__ = ("keys",)
+
+    def __init__(self, span: Span, keys: list[bytes], parts: list[Node]) -> None:
+        super().__init__(span, parts)
+        self.keys = keys
+
+    def evaluate(self, frame: Frame) -> Value:
+        entries: dict[Value, Value] = {}
+        array = Array.record(entries)
+        link = self.parts
+        for key in self.keys:
+            assert link is not None
+            value = link.node.evaluate(frame)
+            if isinstance(value, Array):
+                if link.node.aliases:
+                    value.shared = True
+                self.deepen(array, value)
+            entries[key] = value
+            link = link.next
         return array
 
 

@@ -8,7 +8,18 @@ from typing import Final
 from hsl.builtins import Builtin
 from hsl.errors import BudgetError, ScriptError
 from hsl.invocation import arity_problem
-from hsl.nodes import NORMAL, RETURN, Frame, Node, Return, Statement, Steps
+from hsl.nodes import (
+    RETURN,
+    Frame,
+    Node,
+    Return,
+    Sequence,
+    Statement,
+    Steps,
+    execute_all,
+    in_sequence,
+    steps_of_all,
+)
 from hsl.run import Run
 from hsl.slots import UNSET, Cell, Slot
 from hsl.source import Span
@@ -26,7 +37,6 @@ class Declaration:
 
     __slots__ = (
         "blank",
-        "body",
         "boxed",
         "captures",
         "counted",
@@ -40,6 +50,7 @@ class Declaration:
         "plain",
         "program",
         "required",
+        "sequence",
         "single",
         "slot_count",
         "span",
@@ -64,7 +75,7 @@ class Declaration:
         self.slot_count = 0
         self.blank: list[Slot] = []  # the slots before a call: defaults, and unset
         self.depth = 0  # how deep the nodes of the body nest
-        self.body: list[Statement] = []
+        self.sequence: Sequence | None = None  # the body
         self.single: Node | None = None  # the value, where the body is one `return`
         self.program: object = None  # whose globals it uses
         self.value: Function = ScriptFunction(self)  # the one function value of it, equal to itself only
@@ -73,7 +84,7 @@ class Declaration:
         """The body is compiled."""
         self.slot_count = slot_count
         self.depth = depth
-        self.body = body
+        self.sequence = in_sequence(body)
         if len(body) == 1:
             only = body[0]
             if isinstance(only, Return) and only.value is not None and not only.shares:
@@ -168,19 +179,13 @@ class Declaration:
         run.depth += 1
         run.nesting += self.depth
         frame.busy = True
-        place = self.span
         try:
             if self.single is not None:
-                place = self.single.span
                 return self.single.evaluate(frame)
-            for statement in self.body:
-                place = statement.span
-                if statement.execute(frame) == RETURN:
-                    return frame.result
-            return None
+            return frame.result if execute_all(self.sequence, frame) == RETURN else None
         except ScriptError as error:
             if error.span is None:
-                error.span = place
+                error.span = self.span if self.single is None else self.single.span
             run.trace(error, self.name, span)
             raise
         finally:
@@ -193,13 +198,6 @@ class Declaration:
             return BudgetError(f"function calls nest more than {run.call_depth} deep", span)
         return BudgetError(f"expressions in function calls nest more than {MAX_NESTING} deep", span)
 
-    def steps(self, frame: Frame) -> Steps:
-        """The body of a generator."""
-        for statement in self.body:
-            if (yield from statement.steps(frame)) == RETURN:
-                return RETURN
-        return NORMAL
-
 
 class Generator(Object):
     """What a call of a function with `yield` gives: `foreach` runs the body from one `yield` to the next."""
@@ -210,7 +208,7 @@ class Generator(Object):
         super().__init__("Generator")
         self.declaration = declaration
         self.frame = frame
-        self.iterator: Steps = declaration.steps(frame)
+        self.iterator: Steps = steps_of_all(declaration.sequence, frame)
         self.ended = False
 
     def walk(self, run: object) -> Iterator[tuple[Value, Value]]:

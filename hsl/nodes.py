@@ -86,6 +86,23 @@ class Node:
         return error
 
 
+class Link:
+    """A list of nodes. (What is read from a Python list is type-checked at each read, compiled; this is not.)"""
+
+    __slots__ = ("next", "node")
+
+    def __init__(self, node: Node, following: Link | None) -> None:
+        self.node = node
+        self.next = following
+
+
+def linked(nodes: list[Node]) -> Link | None:
+    first: Link | None = None
+    for node in reversed(nodes):
+        first = Link(node, first)
+    return first
+
+
 class Statement:
     """A statement of the executable tree; `execute` says how it ended."""
 
@@ -150,3 +167,50 @@ class Return(Statement):
         else:
             frame.result = None
         return RETURN
+
+
+class Sequence:
+    """Statements one after the other, as a list of its own kind: see Link."""
+
+    __slots__ = ("next", "statement")
+
+    def __init__(self, statement: Statement, following: Sequence | None) -> None:
+        self.statement = statement
+        self.next = following
+
+
+def in_sequence(statements: list[Statement]) -> Sequence | None:
+    first: Sequence | None = None
+    for statement in reversed(statements):
+        first = Sequence(statement, first)
+    return first
+
+
+def execute_all(sequence: Sequence | None, frame: Frame) -> int:
+    """Execute statements in order; says how they ended. An error without a place gets that of its statement."""
+    while sequence is not None:
+        try:
+            ended = sequence.statement.execute(frame)
+        except ScriptError as error:
+            if error.span is None:
+                error.span = sequence.statement.span
+            raise
+        if ended != NORMAL:
+            return ended
+        sequence = sequence.next
+    return NORMAL
+
+
+def steps_of_all(sequence: Sequence | None, frame: Frame) -> Steps:
+    """The same inside a generator."""
+    while sequence is not None:
+        try:
+            ended = yield from sequence.statement.steps(frame)
+        except ScriptError as error:
+            if error.span is None:
+                error.span = sequence.statement.span
+            raise
+        if ended != NORMAL:
+            return ended
+        sequence = sequence.next
+    return NORMAL

@@ -150,18 +150,18 @@ class Array:
 
     def get(self, key: Value) -> Value:
         """The value at a key (cast by the reference's rules), or None."""
-        items = self.items
-        if items is not None:
-            if not isinstance(key, float):
-                key = array_key(key)
-                if not isinstance(key, float):
-                    return None
-            if -1.0 < key < len(items) and items:
-                return items[int(key)]
-            return None
         entries = self.map
-        assert entries is not None
-        return entries.get(array_key(key))
+        if entries is not None:
+            return entries.get(array_key(key))
+        items = self.items
+        assert items is not None
+        if isinstance(key, bytes):
+            key = array_key(key)
+        if isinstance(key, bool):
+            key = 1.0 if key else 0.0
+        if isinstance(key, float) and -1.0 < key < float(len(items)) and items:
+            return items[int(key)]
+        return None
 
     def has(self, key: Value) -> bool:
         key = array_key(key)
@@ -307,10 +307,6 @@ def share(value: Value) -> Value:
 def array_key(key: Value) -> Value:
     """A key after the reference's casts ("operators", subscript): booleans and integer strings become numbers,
     fractions are cut off; numbers never wrap."""
-    if isinstance(key, float):
-        if -EXACT <= key <= EXACT:
-            return float(int(key))
-        return NAN_KEY if key != key else key
     if isinstance(key, bytes):
         if not 0 < len(key) <= 17 or key[0] > NINE:  # most keys are names
             return key
@@ -318,6 +314,10 @@ def array_key(key: Value) -> Value:
             number = float(key)
             return number if abs(number) <= EXACT - 1 else key
         return key
+    if isinstance(key, float):
+        if -EXACT <= key <= EXACT:
+            return float(int(key))
+        return NAN_KEY if key != key else key
     if isinstance(key, bool):
         return 1.0 if key else 0.0
     return key

@@ -44,7 +44,23 @@ class Operators(Base):
             for item in node.items
         ]
         operands = [part for key, value, _ in items for part in (key, value) if part is not None]
-        return self.fold(expressions.ArrayLiteral(node.span, items), *operands)
+        return self.fold(self.array(node.span, items), *operands)
+
+    @staticmethod
+    def array(span: Span, items: list[tuple[Node | None, Node, bool]]) -> Node:
+        """The node of an array literal: those without keys, and those with names as keys, have their own."""
+        values = [value for _, value, _ in items]
+        if not any(spread or key is not None for key, _, spread in items):
+            return expressions.ListLiteral(span, values)
+        names = [
+            key.value
+            for key, _, spread in items
+            if isinstance(key, Constant) and not spread and isinstance(array_key(key.value), bytes)
+        ]
+        texts = [name for name in names if isinstance(name, bytes)]
+        if len(texts) == len(items):
+            return expressions.RecordLiteral(span, texts, values)
+        return expressions.ArrayLiteral(span, items)
 
     def visit_Subscript(self, node: ast.Subscript) -> Node:
         base, index = self.in_order([node.base, node.index])
