@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
-from functools import cache
-from typing import TypeVar, dataclass_transform
+from typing import Any, ClassVar, dataclass_transform
 
 from hsl.source import Span
 from hsl.values import Value
 
-T = TypeVar("T")
-
 
 @dataclass_transform(frozen_default=True)
-def node(cls: type[T]) -> type[T]:
-    """A frozen dataclass with slots: that nothing is assigned later, the type checker sees to. (Making sixty classes
-    that refuse, compare and show themselves by their own methods took as long as starting Python.)"""
-    return dataclass(slots=True, eq=False, repr=False)(cls)
+class Record:
+    """The base of what the type checker sees as frozen dataclasses. (To make sixty true ones takes as long as to start
+    Python; these share their methods.)"""
+
+    field_names: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        cls.field_names = (*cls.field_names, *vars(cls).get("__annotations__", ()))
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        vars(self).update(zip(self.field_names, values, strict=False), **named)
 
 
-@node
-class Node:
+class Node(Record):
     """Two nodes are equal when they mean the same, wherever they stand."""
 
     span: Span
 
     def content(self) -> tuple[object, ...]:
         """The values of the fields, without the span."""
-        return tuple(getattr(self, name) for name in field_names(type(self).__name__))
+        return tuple(getattr(self, name) for name in self.field_names[1:])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Node) and type(self) is type(other) and self.content() == other.content()
@@ -43,31 +45,26 @@ class Node:
 # ---------------------------------------------------------------- expressions
 
 
-@node
 class Literal(Node):
     value: Value
 
 
-@node
 class Regex(Node):
     """`#/pattern/modifiers`; the value is the string between `#` and the end."""
 
     value: bytes
 
 
-@node
 class Interpolation(Node):
     """A double-quoted string with variables in it: literals and variables in turn."""
 
     parts: tuple[Expression, ...]
 
 
-@node
 class Variable(Node):
     name: str
 
 
-@node
 class Item(Node):
     """One item of an array literal."""
 
@@ -76,20 +73,17 @@ class Item(Node):
     spread: bool = False
 
 
-@node
 class ArrayLiteral(Node):
     """An array; on the left of an assignment the pattern of a destructuring, defaults written as assignments."""
 
     items: tuple[Item, ...]
 
 
-@node
 class Subscript(Node):
     base: Expression
     index: Expression
 
 
-@node
 class Slice(Node):
     base: Expression
     first: Expression | None
@@ -97,14 +91,12 @@ class Slice(Node):
     step: Expression | None
 
 
-@node
 class Append(Node):
     """`$a[]`, only to be assigned to."""
 
     base: Expression
 
 
-@node
 class Property(Node):
     """`->name`."""
 
@@ -112,13 +104,11 @@ class Property(Node):
     name: str
 
 
-@node
 class Argument(Node):
     value: Expression
     spread: bool = False
 
 
-@node
 class FunctionName(Node):
     """A function by its name: the callee of a call, or a function pointer. `builtin` skips overrides."""
 
@@ -126,7 +116,6 @@ class FunctionName(Node):
     builtin: bool = False
 
 
-@node
 class ScopedName(Node):
     """`owner::name`: a static method, or a function of a module imported as `owner`. `static` is the class around."""
 
@@ -134,7 +123,6 @@ class ScopedName(Node):
     name: str
 
 
-@node
 class ScopedVariable(Node):
     """`owner::$name`."""
 
@@ -142,44 +130,37 @@ class ScopedVariable(Node):
     name: str
 
 
-@node
 class Call(Node):
     callee: Expression
     arguments: tuple[Argument, ...]
 
 
-@node
 class Cache(Node):
     options: ArrayLiteral
     call: Call
 
 
-@node
 class Unary(Node):
     operator: str
     operand: Expression
 
 
-@node
 class Not(Node):
     operand: Expression
 
 
-@node
 class Binary(Node):
     operator: str
     left: Expression
     right: Expression
 
 
-@node
 class Concatenation(Node):
     """A whole chain of `.`."""
 
     parts: tuple[Expression, ...]
 
 
-@node
 class Logical(Node):
     """A whole chain of `and`, or of `or`."""
 
@@ -187,7 +168,6 @@ class Logical(Node):
     parts: tuple[Expression, ...]
 
 
-@node
 class Ternary(Node):
     """`condition ? then : otherwise`; without `then` (`?:`) the condition's value is the result."""
 
@@ -196,13 +176,11 @@ class Ternary(Node):
     otherwise: Expression
 
 
-@node
 class Coalesce(Node):
     left: Expression
     right: Expression
 
 
-@node
 class Assign(Node):
     """`target = value`, or with an operator `target op= value`."""
 
@@ -211,7 +189,6 @@ class Assign(Node):
     value: Expression
 
 
-@node
 class Step(Node):
     """`++` or `--`, before or after."""
 
@@ -220,24 +197,20 @@ class Step(Node):
     before: bool
 
 
-@node
 class Isset(Node):
     targets: tuple[Argument, ...]
 
 
-@node
 class Unset(Node):
     targets: tuple[Argument, ...]
 
 
-@node
 class Parameter(Node):
     name: str
     default: Expression | None
     variadic: bool = False
 
 
-@node
 class Lambda(Node):
     """A function without a name. `captures` are a closure's variables; `parameters` is None where none are listed."""
 
@@ -246,7 +219,6 @@ class Lambda(Node):
     body: Block
 
 
-@node
 class MatchArm(Node):
     """`a, b => value`; `default` has no tests."""
 
@@ -254,13 +226,11 @@ class MatchArm(Node):
     value: Expression
 
 
-@node
 class Match(Node):
     subject: Expression
     arms: tuple[MatchArm, ...]
 
 
-@node
 class Throw(Node):
     value: Expression
 
@@ -275,29 +245,24 @@ Expression = (
 # ---------------------------------------------------------------- statements
 
 
-@node
 class Block(Node):
     statements: tuple[Statement, ...]
 
 
-@node
 class ExpressionStatement(Node):
     expression: Expression
 
 
-@node
 class Echo(Node):
     expression: Expression
 
 
-@node
 class If(Node):
     condition: Expression
     then: Statement
     otherwise: Statement | None
 
 
-@node
 class While(Node):
     """`while`, or `forever` when there is no condition."""
 
@@ -305,7 +270,6 @@ class While(Node):
     body: Statement
 
 
-@node
 class For(Node):
     start: Expression | None
     condition: Expression | None
@@ -313,7 +277,6 @@ class For(Node):
     body: Statement
 
 
-@node
 class Foreach(Node):
     subject: Expression
     key: Variable | None
@@ -321,7 +284,6 @@ class Foreach(Node):
     body: Statement
 
 
-@node
 class Case(Node):
     """One `case` of a switch; `default` has no test."""
 
@@ -329,28 +291,23 @@ class Case(Node):
     statements: tuple[Statement, ...]
 
 
-@node
 class Switch(Node):
     subject: Expression
     cases: tuple[Case, ...]
 
 
-@node
 class Break(Node):
     pass
 
 
-@node
 class Continue(Node):
     pass
 
 
-@node
 class Return(Node):
     value: Expression | None
 
 
-@node
 class Function(Node):
     """A named function; the span is that of its name. `parameters` is None where none are listed (2015)."""
 
@@ -359,25 +316,21 @@ class Function(Node):
     body: Block
 
 
-@node
 class Global(Node):
     variables: tuple[Variable, ...]
 
 
-@node
 class Include(Node):
     path: str
     once: bool
 
 
-@node
 class Barrier(Node):
     name: Expression
     variable: Variable | None
     body: Block
 
 
-@node
 class Member(Node):
     """What a class holds, and the words before it: static, private, readonly. The span is that of the name."""
 
@@ -385,14 +338,12 @@ class Member(Node):
     name: str
 
 
-@node
 class Field(Member):
     """`$name = value;`"""
 
     value: Expression | None
 
 
-@node
 class Method(Member):
     """A function of a class; the constructor has the name `constructor`, and says so."""
 
@@ -401,7 +352,6 @@ class Method(Member):
     constructor: bool
 
 
-@node
 class Class(Node):
     """The span is that of the name."""
 
@@ -409,7 +359,6 @@ class Class(Node):
     members: tuple[Field | Method, ...]
 
 
-@node
 class Imported(Node):
     """`name as alias`, with `$` before both for a variable."""
 
@@ -418,7 +367,6 @@ class Imported(Node):
     variable: bool
 
 
-@node
 class Import(Node):
     """`import { … } from path`."""
 
@@ -426,7 +374,6 @@ class Import(Node):
     path: str
 
 
-@node
 class ImportAll(Node):
     """`import * as alias from path`."""
 
@@ -434,7 +381,6 @@ class ImportAll(Node):
     path: str
 
 
-@node
 class ImportData(Node):
     """`import $variable from path with [options]`."""
 
@@ -443,14 +389,12 @@ class ImportData(Node):
     options: ArrayLiteral | None
 
 
-@node
 class Try(Node):
     body: Block
     variable: Variable
     handler: Block
 
 
-@node
 class Yield(Node):
     key: Expression | None
     value: Expression | None
@@ -462,21 +406,13 @@ Statement = (
 )  # fmt: skip
 
 
-@node
 class Script(Node):
     statements: tuple[Statement, ...]
 
 
-@cache
-def field_names(kind: str) -> tuple[str, ...]:
-    """The names of the fields of a kind of node, without its span."""
-    return tuple(item.name for item in fields(globals()[kind]) if item.name != "span")
-
-
 def children(node: Node) -> Iterator[Node]:
     """The nodes right below a node, in the order of their fields."""
-    for name in field_names(type(node).__name__):
-        value = getattr(node, name)
+    for value in node.content():
         if isinstance(value, Node):
             yield value
         elif isinstance(value, tuple):

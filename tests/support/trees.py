@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 
 from hsl import ast
 from hsl.errors import Diagnostics
@@ -27,9 +26,8 @@ def flat(node: ast.Node) -> list[object]:
     while pending:
         item = pending.pop()
         if isinstance(item, ast.Node):
-            values = [getattr(item, entry.name) for entry in fields(item) if entry.name != "span"]
             rows.append(type(item).__name__)
-            pending += reversed(values)
+            pending += reversed(item.content())
         elif isinstance(item, tuple):
             rows.append(len(item))
             pending += reversed(item)
