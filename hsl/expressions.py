@@ -557,7 +557,9 @@ class RecordLiteral(ListLiteral):
 
     def evaluate(self, frame: Frame) -> Value:
         entries: dict[Value, Value] = {}
-        array = Array.record(entries)
+        array = Array()
+        array.items = None
+        array.map = entries
         link = self.parts
         for key in self.keys:
             assert link is not None

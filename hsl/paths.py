@@ -39,10 +39,11 @@ def subscript(base: Value, index: Value, this: Object | None) -> Value:
 
 def byte_at(text: bytes, place: float) -> Value:
     """One byte of a string; a negative place counts from the end."""
-    if not -len(text) <= place < len(text):
+    size = len(text)
+    if not -float(size) <= place < float(size):
         return None
     at = int(place)
-    return BYTES[text[at]] if at >= 0 else BYTES[text[len(text) + at]]
+    return BYTES[text[at]] if at >= 0 else BYTES[text[size + at]]
 
 
 class Subscript(Node):
@@ -240,7 +241,8 @@ class Path(Target):
             containers = [self.root.container(frame)]
         else:
             containers = [start]
-        for node, key in zip(self.keys, keys[:-1], strict=False):
+        for place in range(len(keys) - 1):
+            node, key = self.keys[place], keys[place]
             parent = containers[-1]
             held = None if node is None else subscript(parent, key, frame.this)
             if isinstance(held, Object):
@@ -254,8 +256,13 @@ class Path(Target):
 
     def read_at(self, frame: Frame, start: Object | None, keys: list[Value]) -> Value:
         value = start if start is not None else self.start_value(frame)
-        for node, key in zip(self.keys, keys, strict=True):
-            value = None if node is None else subscript(value, key, frame.this)
+        for place in range(len(keys)):
+            if self.keys[place] is None:
+                value = None
+            elif isinstance(value, Array):
+                value = value.get(keys[place])
+            else:
+                value = subscript(value, keys[place], frame.this)
         return value
 
     def start_value(self, frame: Frame) -> Value:

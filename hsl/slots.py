@@ -29,16 +29,19 @@ class Buffer(Pending):
     (`bytes +=` copies: 100,000 appends took 17.7 s; this takes milliseconds.)
     """
 
-    __slots__ = ("data", "frozen")
+    __slots__ = ("data", "frozen", "size")
 
     def __init__(self, start: bytes) -> None:
         self.data = bytearray(start)
+        self.size = len(start)
         self.frozen: bytes | None = start
 
     def append(self, text: bytes) -> None:
-        if len(self.data) + len(text) > MAX_STRING:
+        size = self.size + len(text)
+        if size > MAX_STRING:
             raise ScriptError(f"string exceeds {MAX_STRING} bytes")
         self.data += text
+        self.size = size
         self.frozen = None
 
     def freeze(self) -> bytes:

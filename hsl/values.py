@@ -146,7 +146,11 @@ class Array:
         return array
 
     def __len__(self) -> int:
-        return len(self.items) if self.items is not None else len(self.map or ())
+        items = self.items
+        if items is not None:
+            return len(items)
+        entries = self.map
+        return 0 if entries is None else len(entries)
 
     def get(self, key: Value) -> Value:
         """The value at a key (cast by the reference's rules), or None."""
@@ -165,10 +169,12 @@ class Array:
 
     def has(self, key: Value) -> bool:
         key = array_key(key)
-        if self.items is not None:
-            return isinstance(key, float) and 0 <= key < len(self.items)
-        assert self.map is not None
-        return key in self.map
+        entries = self.map
+        if entries is not None:
+            return key in entries
+        items = self.items
+        assert items is not None
+        return isinstance(key, float) and 0.0 <= key < float(len(items))
 
     def set(self, key: Value, value: Value) -> None:
         """Store in place: the caller owns this array."""
@@ -348,7 +354,9 @@ def truthy(value: Value) -> bool:
         return False
     if isinstance(value, float):
         return value != 0.0
-    if isinstance(value, (bytes, Array)):
+    if isinstance(value, bytes):
+        return len(value) > 0
+    if isinstance(value, Array):
         return len(value) > 0
     return True
 
