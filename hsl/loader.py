@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
-from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 
@@ -25,6 +23,8 @@ raises LoadError."""
 
 def shipped_module(name: str) -> Source:
     """`extras://NAME`: a module that comes with this package. Raises LoadError."""
+    from importlib import resources  # few scripts need it
+
     folder = resources.files("hsl.modules") / "extras"
     names = sorted(item.name.removesuffix(SUFFIX) for item in folder.iterdir() if item.name.endswith(SUFFIX))
     name = name.removesuffix(SUFFIX)
@@ -113,6 +113,8 @@ class FileLoader:
 
     def suggestion(self, name: str) -> str:
         """`; did you mean …?` from the files in the same folder."""
+        from difflib import get_close_matches
+
         folder = (self.root / name).parent
         try:
             names = [item.name for item in folder.iterdir()]

@@ -6,7 +6,6 @@ The files are read each time and compared whole, with what they include and impo
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from hashlib import sha256
 from typing import NamedTuple
 
 from hsl.compiler import compile_script
@@ -37,6 +36,8 @@ class Reader:
         return source
 
     def load_data(self, path: str) -> tuple[str, bytes]:
+        from hashlib import sha256
+
         name, data = self.loader.load_data(path)
         self.contents["load_data", path] = name, sha256(data).digest()
         return name, data

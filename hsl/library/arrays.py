@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Callable, Iterable
+from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
 from hsl.arithmetic import check_items, check_string
@@ -181,7 +181,7 @@ def array_reverse(array: Array) -> Array:
 def array_shuffle(array: Array) -> Array:
     """Return the values of an array in random order."""
     values = [share(value) for value in array.values()]
-    secrets.SystemRandom().shuffle(values)
+    SystemRandom().shuffle(values)
     return Array(values)
 
 

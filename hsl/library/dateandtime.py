@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import re
 import time as system
 from typing import TYPE_CHECKING, Any
@@ -101,6 +100,8 @@ def strptime(run: Run, datestring: bytes, format: bytes, options: TimeOptions | 
 
     A format without a date means today.
     """
+    from calendar import timegm
+
     if len(format) > MAX_DATE or len(datestring) > MAX_FORMAT:
         return None
     try:
@@ -114,7 +115,7 @@ def strptime(run: Run, datestring: bytes, format: bytes, options: TimeOptions | 
         moment = (*today[:3], *moment[3:6], *today[6:8], -1)
     try:
         if "%z" in pattern:
-            return float(calendar.timegm(moment) - fields.tm_gmtoff)
-        return float(calendar.timegm(moment)) if options and not options.local else system.mktime(moment)
+            return float(timegm(moment) - fields.tm_gmtoff)
+        return float(timegm(moment)) if options and not options.local else system.mktime(moment)
     except (ValueError, OverflowError):
         return None

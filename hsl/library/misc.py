@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import os
-import uuid as unique
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +33,9 @@ def serial(run: Run) -> bytes:
         identity = MACHINE_ID.read_bytes().strip()
     except OSError:
         identity = b""
-    return hashlib.sha256(b"serial\0" + (identity or gethostname())).hexdigest()[:16].encode()
+    from hashlib import sha256
+
+    return sha256(b"serial\0" + (identity or gethostname())).hexdigest()[:16].encode()
 
 
 @chapter.function("gethostname")
@@ -47,7 +47,9 @@ def gethostname() -> bytes:
 @chapter.function("uuid")
 def uuid() -> bytes:
     """Return a unique id: a random UUID (RFC 9562 version 4)."""
-    return str(unique.uuid4()).encode()
+    from uuid import uuid4
+
+    return str(uuid4()).encode()
 
 
 @chapter.function("syslog")
