@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from io import TextIOWrapper
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from prompt_toolkit.history import History
 
     from hsl.cli.session import Session
-
-WORD = re.compile(r"[$:]?[A-Za-z_][A-Za-z0-9_]*\Z|[$:]\Z")
 
 
 @click.command("repl", context_settings={"help_option_names": ["-h", "--help"]})
@@ -137,14 +134,14 @@ def make_prompt(session: Session) -> PromptSession[str]:
     from prompt_toolkit.filters import Condition
     from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
-    from hsl.cli.session import completions, is_incomplete
+    from hsl.cli.session import is_incomplete
 
     class Names(Completer):
         def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
-            match = WORD.search(document.text_before_cursor)
-            if match:
-                for name in completions(match[0], session.names()):
-                    yield Completion(name, start_position=-len(match[0]))
+            text = document.text_before_cursor
+            start, names = session.complete(text)
+            for name in names:
+                yield Completion(name, start_position=start - len(text))
 
     keys = KeyBindings()
     goes_on = Condition(lambda: is_incomplete(prompt.default_buffer.text))

@@ -1,12 +1,13 @@
-"""What a REPL keeps between inputs: variables, functions, the stage. A text goes in, lines to show come out.
+"""A REPL's session: a text goes in, lines to show come out. It keeps what inputs set and declare, and the stage.
 
-Each input is compiled against the variables and functions of those before it and run on the same stage context.
+Each input is one more piece of one script (cli/workspace.py), run on the same stage context.
 """
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,15 +17,17 @@ from hsl.cli.builtins import page
 from hsl.cli.run import outcome_lines
 from hsl.cli.scripts import Unreadable, elsewhere, plain_environment, read_file, shown_loader, shown_path
 from hsl.cli.workbench import Scene, UsageError, Workbench, read_message
-from hsl.compiler import Environment, Loader, LoadError, Variable, compile_tree
-from hsl.errors import CompileError, Diagnostics, ScriptError, near
+from hsl.cli.workspace import Workspace, faulty
+from hsl.compiler import Environment, Variable
+from hsl.errors import CompileError, Diagnostic, Diagnostics, ScriptError, near
 from hsl.evaluator import Program
+from hsl.objects import ClassDeclaration, Instance
 from hsl.parser import MAX_SOURCE, parse
-from hsl.run import Run
 from hsl.runtime.context import Context
 from hsl.runtime.stages import STAGES, environment
-from hsl.source import Source, Span
-from hsl.values import Value, literal
+from hsl.shared import SharedStore
+from hsl.source import Source
+from hsl.values import Object, Value, literal, to_text
 
 COMMANDS = {
     ":help": "[NAME]  what a function does; alone: this list",
@@ -35,9 +38,8 @@ COMMANDS = {
     ":quit": "leave",
 }
 
-
 MAX_SHOWN = 10_000  # characters of a value
-MAX_INCLUDED = 20  # files that include one another
+WORD = re.compile(r"(?:\$?[A-Za-z_]\w*(?:->|::))?[$:]?(?:[A-Za-z_]\w*)?\Z", re.ASCII)
 
 CONTROLS = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))}
 CONTROLS |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): "\\t"}
@@ -57,8 +59,9 @@ class Session:
         self.root = root
         self.settings = settings
         self.scene = scene
-        self.variables: dict[str, Value] = {}
-        self.functions: dict[str, ast.Function] = {}
+        self.workspace = Workspace()
+        self.shared = SharedStore()  # of the language alone; a stage has the process's
+        self.warned: set[tuple[str, int, str]] = set()
         self.inputs = 0
 
     @property
@@ -75,17 +78,45 @@ class Session:
         return {} if self.stage is None else STAGES[self.stage].variables
 
     def environment(self) -> Environment:
-        """What the next input may use: the stage's functions and variables, and what was set before."""
+        """What scripts may use: the stage's functions and variables."""
         loader = shown_loader(self.root)
-        base = plain_environment(loader) if self.stage is None else environment(self.stage, loader)
-        own = {name: Variable(name, "any", "", readonly=False) for name in self.variables if name not in base.variables}
-        return replace(base, variables={**base.variables, **own})
+        return plain_environment(loader) if self.stage is None else environment(self.stage, loader)
 
     def names(self) -> list[str]:
-        """What can be completed: variables, functions, commands."""
+        """What can be completed: variables, functions, classes, commands."""
         known = self.environment()
-        names = [f"${name}" for name in known.variables]
-        return [*names, *self.functions, *known.registry.names(), *COMMANDS]
+        names = [f"${name}" for name in {**known.variables, **self.workspace.slots()}]
+        registry = [*known.registry.names(), *(set(known.registry.classes) - set(known.registry.names()))]
+        return [*names, *self.workspace.functions(), *registry, *COMMANDS]
+
+    def complete(self, text: str) -> tuple[int, list[str]]:
+        """What may stand for the word at the end of a text: where it begins, and the words."""
+        match = WORD.search(text)
+        word = match[0] if match else ""
+        start = len(text) - len(word)
+        for arrow, members in (("->", self.members), ("::", self.statics)):
+            owner, found, _ = word.partition(arrow)
+            if found:
+                return start, completions(word, [owner + arrow + name for name in members(owner)])
+        return start, completions(word, self.names()) if word else []
+
+    def members(self, variable: str) -> list[str]:
+        """The public properties and methods of the object that a variable holds."""
+        value = self.lookup(variable.removeprefix("$")) if variable.startswith("$") else None
+        if not isinstance(value, Object):
+            return []
+        names = [to_text(key) for key in value.members] if isinstance(value, Instance) else []
+        return [name for name in [*names, *value.methods()] if value.has(name.encode(), None)]
+
+    def statics(self, name: str) -> list[str]:
+        """The public static members of a class."""
+        named = self.workspace.functions().get(name)
+        if isinstance(named, ClassDeclaration):
+            private = named.static_private
+            variables = [f"${item}" for item in named.static_variables if item not in private]
+            return [*variables, *(item for item in named.static_functions if item not in private)]
+        builtin = self.environment().registry.classes.get(name)
+        return [] if builtin is None else list(builtin.static_methods)
 
     async def feed(self, text: str) -> list[str]:
         """Run a command or a piece of script. Raises Leave on `:quit`."""
@@ -107,71 +138,54 @@ class Session:
         known = self.environment()
         shows = shown_expression(script, known.registry)
         try:
-            program = compile_tree(self.with_functions(script), source, known, diagnostics)
+            program = self.workspace.compile(returning(script), source, known, diagnostics)
         except CompileError as error:
             return str(error).split("\n")
-        earlier = {function.span.source for function in self.functions.values()}
-        new = [item for item in program.warnings if item.span.source not in earlier]
-        self.functions |= {node.name: node for node in declared(script, known.loader)}
-        return [line for item in new for line in item.render().split("\n")] + await self.execute(program, shows)
+        warnings = [line for item in program.warnings if self.is_new(item) for line in item.render().split("\n")]
+        return warnings + await self.execute(program, shows)
 
-    def with_functions(self, script: ast.Script) -> ast.Script:
-        """The script with the functions of earlier inputs before it, and its last expression returned."""
-        redefined = {node.name for node in declared(script, shown_loader(self.root))}
-        earlier = [node for name, node in self.functions.items() if name not in redefined]
-        statements = list(script.statements)
-        if statements and isinstance(statements[-1], ast.ExpressionStatement):
-            last = statements[-1]
-            statements[-1] = ast.Return(last.span, last.expression)
-        return ast.Script(script.span, (*earlier, *statements))
+    def is_new(self, item: Diagnostic) -> bool:
+        """Whether a warning was not shown before: declarations are compiled more than once."""
+        mark = (item.span.file, item.span.start, item.message)
+        new = mark not in self.warned
+        self.warned.add(mark)
+        return new
 
     async def execute(self, program: Program, shows: bool) -> list[str]:
         """Run, and keep what it sets. The lines: what it wrote; then its value, its verdict or its error."""
         written: list[bytes] = []
         if self.bench is None or self.context is None:
-            run, value, lines = await self.execute_plain(program, written.append)
+            value, lines = await self.execute_plain(program, written.append)
         else:
-            run, value, lines = await self.execute_on(self.bench, self.context, program, written.append)
-        self.keep(run, program)
+            value, lines = await self.execute_on(self.bench, self.context, program, written.append)
         output = b"".join(written).decode("utf-8", "replace").removesuffix("\n")
         if shows and not lines:
             lines = [shown_value(value)]
         return [*(output.split("\n") if written else []), *lines]
 
-    async def execute_plain(self, program: Program, output: Callable[[bytes], None]) -> tuple[Run, Value, list[str]]:
-        run = Run(program, variables=self.variables.get, output=output)
+    async def execute_plain(self, program: Program, output: Callable[[bytes], None]) -> tuple[Value, list[str]]:
+        run = self.workspace.start(program, output=output, shared=self.shared)
         try:
-            return run, await run.execute_async(), []
+            return await run.execute_async(), []
         except ScriptError as error:
-            return run, None, error.render().split("\n")
+            return None, error.render().split("\n")
 
     async def execute_on(
         self, bench: Workbench, context: Context, program: Program, output: Callable[[bytes], None]
-    ) -> tuple[Run, Value, list[str]]:
-        run, outcome = await bench.execute(program, context, output, self.lookup)
+    ) -> tuple[Value, list[str]]:
+        _, outcome = await bench.execute(program, context, output, self.workspace.start)
         bench.forget_acts()
         lines: list[str] = []
         if outcome.error is not None:
             lines = outcome.error.render().split("\n")
         elif outcome.verdict.explicit:
             lines = outcome_lines(bench, context, outcome)
-        return run, outcome.value, lines
+        return outcome.value, lines
 
     def lookup(self, name: str) -> Value:
-        if name in self.variables:
-            return self.variables[name]
-        assert self.context is not None
-        return self.context.variable(name)
-
-    def keep(self, run: Run, program: Program) -> None:
-        """Remember the variables that the input left behind, except those that the stage gives anew each time."""
-        for name in program.global_names:
-            if name in self.given:
-                continue
-            if run.is_set(name):
-                self.variables[name] = run.variable(name)
-            else:
-                self.variables.pop(name, None)
+        if name in self.given and self.context is not None:
+            return self.context.variable(name)
+        return self.workspace.variables().get(name)
 
     # ------------------------------------------------------------ commands
 
@@ -210,25 +224,27 @@ class Session:
         known = self.environment()
         if name.startswith("$"):
             return self.help_variable(name[1:], known)
-        if name in self.functions:
-            return [signature(self.functions[name])]
-        builtin = known.registry.get(name)
+        declared = self.workspace.declared.get(name)
+        if isinstance(declared, ast.Function | ast.Class):
+            return declaration_lines(declared)
+        builtin = known.registry.classes.get(name) or known.registry.get(name)
         if builtin is None:
-            hint = elsewhere(name) or near(name, [*self.functions, *known.registry.names()])
+            hint = elsewhere(name) or near(name, self.names())
             raise UsageError(f"there is no function {name}()" + (f"; {hint}" if hint else ""))
         return page(builtin).split("\n")
 
     def help_variable(self, name: str, known: Environment) -> list[str]:
         variable = known.variables.get(name)
-        if variable is None:
-            hint = near(f"${name}", [f"${item}" for item in known.variables])
+        if variable is not None:
+            return [f"${name} ({variable.type})  {variable.doc}", *keys_of(variable)]
+        values = self.workspace.variables()
+        if name not in values:
+            hint = near(f"${name}", [f"${item}" for item in {**known.variables, **values}])
             raise UsageError(f"there is no variable ${name}" + (f"; {hint}" if hint else ""))
-        if name not in self.given:
-            return [f"${name} = {shown_value(self.variables[name], 100)}"]
-        return [f"${name} ({variable.type})  {variable.doc}", *keys_of(variable)]
+        return [f"${name} = {shown_value(values[name], 100)}"]
 
     def show_variables(self) -> list[str]:
-        own = sorted(name for name in self.variables if name not in self.given)
+        own = sorted(name for name in self.workspace.slots() if name not in self.given)
         return [f"${name} = {shown_value(self.lookup(name), 100)}" for name in (*sorted(self.given), *own)]
 
     async def change_stage(self, name: str) -> list[str]:
@@ -242,13 +258,10 @@ class Session:
         return [f"stage {name}: {STAGES[name].summary}", *self.drop_functions()]
 
     def drop_functions(self) -> list[str]:
-        """Forget the functions that the stage cannot have: they use what only others have, or each other."""
-        lines = []
-        while wrong := faulty(self.functions.values(), self.environment()):
-            for name in sorted(wrong):
-                del self.functions[name]
-                lines.append(f"{name}() is dropped: it does not fit this stage")
-        return lines
+        """Forget the declarations that the stage cannot have: they use what only others have, or each other."""
+        known = self.environment()
+        dropped = self.workspace.keep(lambda declared: faulty(declared, known))
+        return [f"{call_name(name)} is dropped: it does not fit this stage" for name in dropped]
 
     async def load(self, path: Path) -> list[str]:
         try:
@@ -292,34 +305,13 @@ def shown_expression(script: ast.Script, registry: Registry) -> bool:
     return not isinstance(expression, ast.Assign)
 
 
-def declared(script: ast.Script, loader: Loader | None, depth: int = 0) -> Iterator[ast.Function]:
-    """The functions that a script and the files it includes declare at their top; files that do not load have none."""
-    for node in script.statements:
-        if isinstance(node, ast.Function):
-            yield node
-        elif isinstance(node, ast.Include) and loader is not None and depth < MAX_INCLUDED:
-            try:
-                source = loader.load(node.path)
-            except LoadError:
-                continue
-            yield from declared(parse(source, Diagnostics()), loader, depth + 1)
-
-
-def faulty(functions: Collection[ast.Function], known: Environment) -> set[str]:
-    """The names of the functions that have errors; those of all when the errors are in none of them."""
-    source = Source("functions", "")
-    try:
-        compile_tree(ast.Script(Span(source, 0, 0), tuple(functions)), source, known, Diagnostics())
-    except CompileError as error:
-        found = {name for item in error.errors if (name := function_at(item.span, functions)) is not None}
-        return found or {node.name for node in functions}
-    return set()
-
-
-def function_at(place: Span, functions: Iterable[ast.Function]) -> str | None:
-    """The function that a place is in: the last one declared before it."""
-    before = [node for node in functions if node.span.source is place.source and node.span.start <= place.start]
-    return max(before, key=lambda node: node.span.start).name if before else None
+def returning(script: ast.Script) -> ast.Script:
+    """The script with the value of its last expression as its result."""
+    statements = list(script.statements)
+    if statements and isinstance(statements[-1], ast.ExpressionStatement):
+        last = statements[-1]
+        statements[-1] = ast.Return(last.span, last.expression)
+    return ast.Script(script.span, tuple(statements))
 
 
 def is_incomplete(text: str) -> bool:
@@ -340,13 +332,33 @@ def is_incomplete(text: str) -> bool:
     return False
 
 
-def signature(function: ast.Function) -> str:
+def signature(name: str, parameters: tuple[ast.Parameter, ...] | None) -> str:
     """A script's function as it was declared, without its body."""
     shown = []
-    for parameter in function.parameters or ():
-        name = f"${parameter.name}"
-        shown.append(f"...{name}" if parameter.variadic else name if parameter.default is None else f"[{name}]")
-    return f"{function.name}({', '.join(shown)})"
+    for parameter in parameters or ():
+        variable = f"${parameter.name}"
+        optional = variable if parameter.default is None else f"[{variable}]"
+        shown.append(f"...{variable}" if parameter.variadic else optional)
+    return f"{name}({', '.join(shown)})"
+
+
+def declaration_lines(node: ast.Function | ast.Class) -> list[str]:
+    """A function, or a class with its public members."""
+    if isinstance(node, ast.Function):
+        return [signature(node.name, node.parameters)]
+    public = [member for member in node.members if "private" not in member.modifiers]
+    constructor = [item for item in public if isinstance(item, ast.Method) and item.constructor]
+    lines = [signature(node.name, constructor[0].parameters if constructor else ())]
+    for member in public:
+        if member not in constructor:
+            lead = "".join(f"{word} " for word in member.modifiers)
+            shown = signature(member.name, member.parameters) if isinstance(member, ast.Method) else f"${member.name}"
+            lines.append(f"  {lead}{shown}")
+    return lines
+
+
+def call_name(name: str) -> str:
+    return name if name.startswith("$") else f"{name}()"
 
 
 def keys_of(variable: Variable, lead: str = "  ") -> list[str]:

@@ -218,14 +218,14 @@ class Workbench:
         program: Program,
         context: Context,
         output: Callable[[bytes], None] | None = None,
-        variables: Callable[[str], Value] | None = None,
+        start: Callable[..., Run] = Run,
     ) -> tuple[Run, Outcome]:
-        """Run a program on a context as the gateway would; errors come back in the outcome."""
+        """Run a program on a context as the gateway would; errors come back in the outcome. `start` makes the run."""
         stage = STAGES[context.stage]
-        run = Run(
+        run = start(
             program,
             host=context,
-            variables=variables or context.variable,
+            variables=context.variable,
             output=output,
             budget=self.budget,
             shared=self.services.shared,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from click.testing import Result
 
-from hsl.builtins import Builtin
+from hsl.builtins import Builtin, BuiltinClass
 from hsl.library import CHAPTERS as LIBRARY
 from hsl.runtime.stages import CHAPTERS as MAIL
 from hsl.runtime.stages import STAGES
@@ -18,6 +18,8 @@ from hsl.runtime.stages import STAGES
 Invoke = Callable[..., Result]
 
 EVERY = [item for chapter in (*LIBRARY, *MAIL) for item in chapter.functions]
+
+CLASSES = [item for chapter in (*LIBRARY, *MAIL) for item in chapter.classes]
 
 
 def available(item: Builtin, stage: str) -> bool:
@@ -87,7 +89,35 @@ def test_every_function_has_a_page(invoke: Invoke, item: Builtin) -> None:
     assert item.doc.splitlines()[0] in lines
 
 
+def test_the_list_has_the_methods_of_classes(invoke: Invoke) -> None:
+    assert (
+        "  Exception([string message]) -> object\n"
+        "      An error with a message and the place in the script where it came up.\n"
+        "      Exception->message() -> string\n"
+        "          Return what went wrong.\n"
+    ) in invoke("builtins").stdout
+
+
+@pytest.mark.parametrize("item", CLASSES, ids=lambda item: item.name)
+def test_the_page_of_a_class_has_its_methods(invoke: Invoke, item: BuiltinClass) -> None:
+    lines = invoke("builtins", item.name).stdout.splitlines()
+    for method in (*item.methods.values(), *item.static_methods.values()):
+        assert method.signature in lines
+        assert invoke("builtins", method.name).stdout.startswith(f"{method.signature}\nstages: ")
+
+
+def test_a_class_as_json(invoke: Invoke) -> None:
+    (found,) = json.loads(invoke("builtins", "--json", "Exception").stdout)
+    assert [item["name"] for item in found["parameters"]] == ["message"]
+    assert [item["signature"] for item in found["methods"]][:2] == [
+        "Exception->message() -> string",
+        "Exception->file() -> string or none",
+    ]
+    assert found["static_methods"] == []
+
+
 UNKNOWN = [
+    (["Exception->lin"], "there is no function Exception->lin()\nhint: did you mean Exception->line?\n"),
     (["scansa"], "there is no function scansa()\nhint: did you mean ScanSA?\n"),
     (["ScanAS"], "there is no function ScanAS()\nhint: did you mean ScanSA?\n"),
     (["zzzzzzzz"], "there is no function zzzzzzzz()\n"),

@@ -137,6 +137,119 @@ async def test_an_endless_script_is_ended_by_its_budget(start: Start) -> None:
     assert await fed(session, "1") == ["1"]
 
 
+# ------------------------------------------------------------ what later inputs know
+
+CLASS = """class Counter {
+	static $made = 0;
+	private $count;
+	constructor($start = 0) { static::$made += 1; $this->count = $start; }
+	function next() { $this->count += 1; return $this->count; }
+	static function total() { return static::$made; }
+}"""
+MODULE = """echo "runs";
+$count = 0;
+function next() { global $count; $count += 1; return $count; }
+class Box { static $made = 0; constructor() { static::$made += 1; } static function total() { return static::$made; } }
+"""
+
+KEPT = [
+    # closures share variables with the script, whichever input set them
+    (["$n = 1; $f = function () closure ($n) { $n += 1; return $n; };", "$f()", "$f(); $n"], ["3"]),
+    (["$n = 1", "$f = function () closure ($n) { return $n; }", "$n = 5", "$f()"], ["5"]),
+    (["$f = function () closure ($later) { return $later; }", "$later = 7", "$f()"], ["7"]),
+    (["function f() { $n = 1; return function () closure ($n) { $n += 1; return $n; }; }", "$g = f()", "$g()", "$g()"],
+     ["3"]),
+    (["$n = 1; function f() { global $n; $n += 1; return $n; } $p = f;", "$p(); $n = 10", "$p()", "$n"], ["11"]),
+    (["$n = 1; $f = function () closure ($n) { return isset($n); };", "unset($n)", "$f()"], ["false"]),
+    # classes and their objects
+    ([CLASS, "$a = Counter(5)", "$a->next()", "$a->next()"], ["7"]),
+    ([CLASS, "$a = Counter()", "$b = Counter(); Counter::total()"], ["2"]),
+    ([CLASS, "$a = Counter()", "Counter::$made = 9", "Counter()", "Counter::total()"], ["10"]),
+    ([CLASS, "$make = Counter", "$make(3)->next()"], ["4"]),
+    ([CLASS, "$next = Counter(3)->next", "$next()"], ["4"]),
+    # generators go on
+    (["function g() { yield 1; yield 2; }", "$g = g()", "foreach ($g as $v) break", "foreach ($g as $v) echo $v"],
+     ["2"]),
+    # exceptions, shared memory, matches
+    (['try { throw Exception("x"); } catch ($e) { }', "$e->message()"], ['"x"']),
+    (['barrier "k" => $v { $v = 5; }', 'memory_fetch("k")'], ["5"]),
+    (["$n = 0; function f($x) { global $n; $n += 1; return $x; }", "cache [] f(1)", "cache [] f(1)", "$n"], ["1"]),
+    (['match (2) { 1 => "a", default => "b" }'], ['"b"']),
+    (["[$a, [$b]] = [1, [2]]", "[$b, $a]"], ["[0=>2,1=>1]"]),
+    # modules run once, and keep their variables
+    (['import { next } from "module"'], ["runs"]),
+    (['import { next } from "module"', "next()", "next()"], ["2"]),
+    (['import { next } from "module"', 'import { $count as $c } from "module"', "next()", "$c"], ["1"]),
+    (['import * as m from "module"', "m::next()", "m::$count"], ["1"]),
+    (['import { Box } from "module"', "Box(); Box()", "Box::total()"], ["2"]),
+    (['import $data from "data.json"', "$data[1]"], ["2"]),
+    (['import { srs_forward as srs } from "extras://srs"', 'srs("a", "b.example", ["time" => 0])[0:4]'], ['"SRS0"']),
+    # what is declared anew is used everywhere, and nothing else is lost
+    (["function g() { return 1; }", "function f() { return g(); }", "function g() { return 2; }", "f()"], ["2"]),
+    (["function f() { return 1; }", "$n = 1; $h = function () closure ($n) { $n += 1; return $n; };",
+      "function f() { return 2; }", "$h(); [$n, f()]"], ["[0=>2,1=>2]"]),
+    ([CLASS, "Counter()", "function f() { }", "function f() { return 1; }", "Counter::total()"], ["1"]),
+    ([CLASS, "$a = Counter()", "class Counter { function next() { return 0; } }", "[$a->next(), Counter()->next()]"],
+     ["[0=>1,1=>0]"]),
+    (['import { next } from "module"', "next()", "function f() { }", "function f() { }", "next()"], ["2"]),
+    (['import { next } from "module"', "function next() { return 0; }", "next()"], ["0"]),
+    (["function Box() { return 0; }", 'import { Box } from "module"', "Box()"], ["Box"]),
+    (["if (true) { function f() { return 1; } }", "function f() { return 2; }", "f()"], ["2"]),
+    # an input with errors changes nothing
+    (["function f() { return 1; }", "function f() { return nope(); }", "f()"], ["1"]),
+    ([CLASS, "Counter()", "class Other { } nope()", "class Other { $x = 3; }", "Other()->x + Counter::total()"], ["4"]),
+    (['import { next, nope } from "module"', 'import { next } from "module"', "next()"], ["1"]),
+    (["$a = 1", "$a = 2; md5([])", "$a"], ["2"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("texts", "wanted"), KEPT)
+async def test_what_later_inputs_know(start: Start, tmp_path: Path, texts: list[str], wanted: list[str]) -> None:
+    (tmp_path / "module.hsl").write_text(MODULE)
+    (tmp_path / "data.json").write_text("[1, 2]")
+    assert await fed(await start(), *texts) == wanted
+
+
+@pytest.mark.parametrize(("texts", "wanted"), KEPT)
+async def test_what_later_inputs_know_on_a_stage(
+    start: Start, tmp_path: Path, texts: list[str], wanted: list[str]
+) -> None:
+    (tmp_path / "module.hsl").write_text(MODULE)
+    (tmp_path / "data.json").write_text("[1, 2]")
+    assert await fed(await start("data"), *texts) == wanted
+
+
+async def test_closures_see_what_the_stage_sets_now(start: Start) -> None:
+    session = await start("data")
+    await fed(session, "$sender . 1", "$f = function () closure ($sender) { return $sender; }")
+    await fed(session, 'SetSender("other@example.org")')
+    assert await fed(session, "$f()") == ['"other@example.org"']
+
+
+async def test_objects_go_along_to_another_stage(start: Start) -> None:
+    session = await start("data")
+    await fed(session, CLASS, "$a = Counter(4)", "$n = 1; $f = function () closure ($n) { $n += 1; return $n; };")
+    await fed(session, ":stage rcptto")
+    assert await fed(session, "$f(); [$a->next(), $n]") == ["[0=>5,1=>2]"]
+    assert await fed(session, "Counter::total()") == ["1"]
+
+
+async def test_declarations_that_do_not_fit_the_stage_are_dropped(start: Start) -> None:
+    session = await start("data")
+    await fed(session, "class Scan { function score() { return ScanSA(); } }")
+    await fed(session, "class Plain { function x() { return 1; } }")
+    assert (await fed(session, ":stage rcptto"))[1:] == ["Scan() is dropped: it does not fit this stage"]
+    assert await fed(session, "Plain()->x()") == ["1"]
+
+
+async def test_each_input_has_a_budget_of_its_own(start: Start) -> None:
+    session = await start("connect")
+    assert session.bench is not None
+    session.bench.budget = replace(session.bench.budget, steps=1000)
+    for _ in range(3):
+        assert await fed(session, "for ($i = 0; $i < 900; $i += 1) { }", "$i") == ["900"]
+
+
 # ------------------------------------------------------------ stages
 
 
@@ -257,6 +370,22 @@ async def test_help(start: Start) -> None:
     assert await fed(session, ":help $own") == ["$own = 7"]
 
 
+async def test_help_of_classes(start: Start) -> None:
+    session = await start()
+    page = await fed(session, ":help Exception")
+    assert page[:2] == ["Exception([string message]) -> object", "stages: all"]
+    assert "Exception->line() -> number or none" in page
+    await fed(session, CLASS)
+    assert await fed(session, ":help Counter") == [
+        "Counter([$start])",
+        "  static $made",
+        "  next()",
+        "  static total()",
+    ]
+    await fed(session, "class Empty { readonly $x = 1; }")
+    assert await fed(session, ":help Empty") == ["Empty()", "  readonly $x"]
+
+
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [
@@ -302,6 +431,68 @@ async def test_completion(start: Start) -> None:
     assert completions(":m", names) == [":message"]
     assert completions("nothing", names) == []
     assert "Try" not in names, "a function of another stage"
+
+
+MEMBERS = [
+    ("$a->", ["$a->next"]),
+    ("echo $a->ne", ["$a->next"]),
+    ("$e->m", ["$e->message"]),
+    ("$e->NONE", []),
+    ("$plain->", []),
+    ("$unknown->x", []),
+    ("f()->x", []),
+    ("Counter::", ["Counter::$made", "Counter::total"]),
+    ("Counter::$", ["Counter::$made"]),
+    ("Counter::to", ["Counter::total"]),
+    ("Nothing::x", []),
+    ("Coun", ["Counter", "count"]),
+    ("x + $pl", ["$plain"]),
+    ("1 + ", []),
+    ("", []),
+]
+
+
+@pytest.mark.parametrize(("text", "wanted"), MEMBERS)
+async def test_completion_of_members(start: Start, text: str, wanted: list[str]) -> None:
+    session = await start()
+    await fed(session, CLASS, "$a = Counter()", '$plain = 1; $e = Exception("x")')
+    begin, names = session.complete(text)
+    assert names == wanted
+    assert all(name.lower().startswith(text[begin:].lower()) for name in names)
+
+
+async def test_completion_of_properties(start: Start) -> None:
+    session = await start()
+    await fed(session, "class P { $open; private $closed; }", "$p = P(); $p->more = 1")
+    assert session.complete("$p->")[1] == ["$p->more", "$p->open"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class A", "class A {", "class A { $x =", "class A { private", "class A { constructor(",
+        "class A { static function f() {", "match ($x)", "match ($x) {", "match ($x) { 1,", "match ($x) { 1 => 2,",
+        "$f = function ($x) closure", "$f = function ($x) closure ($y", "$f = function () closure ($y) {", "import {",
+        "import { a as", "import { a } from", "import * as", 'import $x from "a.csv" with [', "try {", "try { }",
+        "try { } catch ($e) {", "throw", "[$a, $b] =", "foreach ($x as [$a,", "function f() { yield 1 =>", "$o->",
+        "A::", "#/abc", "cache []", "$a[1:", "f(...",
+    ],
+)  # fmt: skip
+async def test_what_goes_on_of_todays_language(text: str) -> None:
+    assert is_incomplete(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class A { function f() {} }", "match (1) { default => 2 }", "$f = function () closure ($x) { return $x; }",
+        'import { a } from "x"', 'import * as a from "x"', 'import $x from "a.csv" with ["header" => true]',
+        "try { } catch ($e) { }", "throw 1", "[$a, $b] = [1, 2]", "class { }", "class A { foo }", "try { } finally { }",
+        "match (1) { 1 => }", "#/abc/i", "$o->m()", "A::$x",
+    ],
+)  # fmt: skip
+async def test_what_is_complete_of_todays_language(text: str) -> None:
+    assert not is_incomplete(text)
 
 
 @pytest.mark.parametrize(
