@@ -20,6 +20,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from hsl.invocation import Invocation, Parameter, convert, wanted
@@ -241,14 +242,40 @@ def static_method(name: str) -> Callable[[F], F]:
 C = TypeVar("C", bound=type[NativeObject])
 
 
+class Entry:
+    """A function under its names. Its annotations are read when a script first uses it: those of the whole library take
+    longer than most scripts."""
+
+    __slots__ = ("aliases", "build", "built", "name", "stages")
+
+    def __init__(
+        self, name: str, aliases: tuple[str, ...], stages: frozenset[str] | None, build: Callable[[], Builtin]
+    ) -> None:
+        self.name = name
+        self.aliases = aliases
+        self.stages = stages
+        self.build = build
+        self.built: Builtin | None = None
+
+    @property
+    def builtin(self) -> Builtin:
+        if self.built is None:
+            self.built = self.build()
+        return self.built
+
+
 class Chapter:
     """A chapter of the reference: declares functions. `stages` limits all of them to these stages."""
 
     def __init__(self, title: str, stages: Iterable[str] | None = None) -> None:
         self.title = title
         self.stages = None if stages is None else frozenset(stages)
-        self.functions: list[Builtin] = []
+        self.entries: list[Entry] = []
         self.classes: list[BuiltinClass] = []
+
+    @property
+    def functions(self) -> list[Builtin]:
+        return [entry.builtin for entry in self.entries]
 
     def object(self, name: str, *, stages: Iterable[str] | None = None, creatable: bool = True) -> Callable[[C], C]:
         """Declare the decorated NativeObject as a class; its `__init__` is what the constructor takes."""
@@ -266,8 +293,8 @@ class Chapter:
                         table[called] = build(full, function, self.title, (), limited, receiver=bound)
             python_class.builtin_class = declared
             if creatable:
-                declared.constructor = build(name, python_class, self.title, (), limited)
-                self.functions.append(declared.constructor)
+                constructor = declared.constructor = build(name, python_class, self.title, (), limited)
+                self.entries.append(Entry(name, (), limited, lambda: constructor))
             self.classes.append(declared)
             return python_class
 
@@ -286,9 +313,9 @@ class Chapter:
 
         def declare(implementation: F) -> F:
             limited = self.stages if stages is None else frozenset(stages)
-            self.functions.append(
-                build(name, implementation, self.title, tuple(aliases), limited, halts=halts, constant=constant)
-            )
+            names = tuple(aliases)
+            read = partial(build, name, implementation, self.title, names, limited, halts=halts, constant=constant)
+            self.entries.append(Entry(name, names, limited, read))
             return implementation
 
         return declare
@@ -371,31 +398,32 @@ class Registry:
     """The functions that scripts of one kind can call, by name and alias, and the classes."""
 
     def __init__(self, chapters: Iterable[Chapter], stage: str | None = None) -> None:
-        self.functions: dict[str, Builtin] = {}
+        self.entries: dict[str, Entry] = {}
         self.classes: dict[str, BuiltinClass] = {}
         self.current: dict[str, str] = {}  # older name -> today's name
         for chapter in chapters:
-            for builtin in chapter.functions:
-                if builtin.stages is None or stage in builtin.stages:
-                    self.add(builtin)
+            for entry in chapter.entries:
+                if entry.stages is None or stage in entry.stages:
+                    self.add(entry)
             for declared in chapter.classes:
                 if declared.stages is None or stage in declared.stages:
                     self.classes[declared.name] = declared
 
-    def add(self, builtin: Builtin) -> None:
-        for name in (builtin.name, *builtin.aliases):
-            if name in self.functions:
+    def add(self, entry: Entry) -> None:
+        for name in (entry.name, *entry.aliases):
+            if name in self.entries:
                 raise ValueError(f"builtin {name} is declared twice")
-            self.functions[name] = builtin
-        for alias in builtin.aliases:
-            self.current[alias] = builtin.name
+            self.entries[name] = entry
+        for alias in entry.aliases:
+            self.current[alias] = entry.name
 
     def get(self, name: str) -> Builtin | None:
-        return self.functions.get(name)
+        entry = self.entries.get(name)
+        return None if entry is None else entry.builtin
 
     def names(self) -> list[str]:
-        return list(self.functions)
+        return list(self.entries)
 
     def unique(self) -> list[Builtin]:
         """Every function once, in order of declaration."""
-        return list(dict.fromkeys(self.functions.values()))
+        return [entry.builtin for entry in dict.fromkeys(self.entries.values())]

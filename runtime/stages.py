@@ -430,9 +430,9 @@ def stages_of(name: str) -> tuple[str, ...]:
     """The stages, in order, that have a mail function of that name or older name; none for the library's functions."""
     found: set[str] = set()
     for chapter in CHAPTERS:
-        for builtin in chapter.functions:
-            if name == builtin.name or name in builtin.aliases:
-                found |= builtin.stages or set()
+        for entry in chapter.entries:
+            if name == entry.name or name in entry.aliases:
+                found |= entry.stages or set()
     return tuple(stage.name for stage in TABLE if stage.name in found)
 
 

@@ -70,7 +70,7 @@ def call(make_run: Callable[..., Run]) -> Call:
     registry = core_registry()
 
     def call(name: str, *arguments: Any, run: Run | None = None) -> Any:
-        builtin = registry.functions[name]
+        builtin = registry.entries[name].builtin
         values = [PythonFunction(item) if callable(item) else to_hsl(item) for item in arguments]
         result = builtin.call(run or make_run(), values, name)
         assert not isinstance(result, int) or isinstance(result, bool), "numbers are floats"

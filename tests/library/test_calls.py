@@ -457,7 +457,7 @@ def test_json_text_stops_at_the_limit_of_a_string(call: Any) -> None:
 def test_nested_arrays_of_an_argument_are_shared_and_the_argument_stays(make_run: Any, name: str) -> None:
     inner = Array([1.0])
     outer = Array([inner, 2.0])
-    result = core_registry().functions[name].call(make_run(), [outer])
+    result = core_registry().entries[name].builtin.call(make_run(), [outer])
     assert isinstance(result, Array)
     assert result is not outer
     assert inner.shared
