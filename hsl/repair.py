@@ -95,7 +95,8 @@ class Reader:
     @property
     def inside(self) -> list[Level]:
         """The brackets open in that statement, member or arm."""
-        return list(takewhile(lambda level: level is not self.statement, reversed(self.levels)))[::-1]
+        statement = self.statement
+        return list(takewhile(lambda level: level is not statement, reversed(self.levels)))[::-1]
 
     @property
     def depth(self) -> int:
