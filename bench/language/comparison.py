@@ -9,6 +9,7 @@ from engines import Engine, Failed
 
 OTHERS = ("CPython", "PHP", "Lua")
 OURS = ("HSL compiled", "HSL pure")
+NAME, SECONDS, RATIO = 15, 10, 9  # widths of the table's columns
 Times = dict[str, dict[str, float]]  # program → engine → median seconds
 
 
@@ -56,35 +57,37 @@ class Comparison:
 
 def table(times: Times, names: Sequence[str]) -> list[str]:
     """One line for each program: its seconds, then HSL's as multiples of the others'; geometric means at the end."""
-    pairs = [(ours, other) for ours in OURS if ours in names for other in OTHERS if other in names]
-    heads = [f"{ours.removeprefix('HSL ')}/{other}" for ours, other in pairs]
-    return [
-        line("seconds", names, heads),
-        *(line(program, seconds(found, names), ratios(found, pairs)) for program, found in times.items()),
-        line("geometric mean of the ratios", [""] * len(names), means(times, pairs)),
-    ]
+    ours = [name for name in OURS if name in names]
+    others = [name for name in OTHERS if name in names]
+    short = [name.removeprefix("HSL ") for name in names]
+    lines = [line("program", short, [others for _ in ours])]
+    for program, found in times.items():
+        seconds = [number(found.get(name), 3) for name in names]
+        lines.append(line(program, seconds, [[number(ratio(found, one, two), 2) for two in others] for one in ours]))
+    means = [[number(geometric_mean(times, (one, two)), 2) for two in others] for one in ours]
+    titles = [f"{name.removeprefix('HSL ')} divided by" for name in ours]
+    return [title(titles, len(names), len(others)), *lines, line("geometric means", [""] * len(names), means)]
 
 
-def line(head: str, seconds: Sequence[str], ratios: Sequence[str]) -> str:
-    left = "".join(f"{item:>13}" for item in seconds)
-    width = 12 + len(left)
-    return f"{head:12}{left}".rstrip().ljust(width) + " |" + "".join(f"{item:>17}" for item in ratios)
+def title(titles: Sequence[str], seconds: int, ratios: int) -> str:
+    return f"{'':{NAME + SECONDS * seconds}}" + "".join(f" | {text:{RATIO * ratios}}" for text in titles).rstrip()
 
 
-def seconds(found: Mapping[str, float], names: Sequence[str]) -> list[str]:
-    return [f"{found[name]:.3f}" if name in found else "-" for name in names]
+def line(head: str, seconds: Sequence[str], groups: Sequence[Sequence[str]]) -> str:
+    left = "".join(f"{item:>{SECONDS}}" for item in seconds)
+    return f"{head:{NAME}}{left}" + "".join(" | " + "".join(f"{item:>{RATIO}}" for item in group) for group in groups)
 
 
-def ratios(found: Mapping[str, float], pairs: Sequence[tuple[str, str]]) -> list[str]:
-    return [f"{found[ours] / found[other]:.2f}" if ours in found and other in found else "-" for ours, other in pairs]
+def number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
-def means(times: Times, pairs: Sequence[tuple[str, str]]) -> list[str]:
-    return ["-" if (mean := geometric_mean(times, pair)) is None else f"{mean:.2f}" for pair in pairs]
+def ratio(found: Mapping[str, float], ours: str, other: str) -> float | None:
+    return found[ours] / found[other] if ours in found and other in found else None
 
 
 def geometric_mean(times: Times, pair: tuple[str, str]) -> float | None:
     """Of the ratios of the first engine to the second, over the programs that ran well in both; None without any."""
     ours, other = pair
-    found = [item[ours] / item[other] for item in times.values() if ours in item and other in item]
+    found = [value for item in times.values() if (value := ratio(item, ours, other)) is not None]
     return statistics.geometric_mean(found) if found else None
