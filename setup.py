@@ -23,6 +23,7 @@ COMPILED = (
     "evaluator",
     "expressions",
     "functions",
+    "intrinsics",
     "invocation",
     "nodes",
     "objects",

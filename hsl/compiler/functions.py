@@ -12,6 +12,7 @@ from hsl.compiler.assignments import Assignments
 from hsl.compiler.scopes import Module, Scope, value_of
 from hsl.errors import near
 from hsl.functions import Declaration
+from hsl.intrinsics import intrinsic
 from hsl.nodes import Constant, Node
 from hsl.objects import ClassDeclaration
 from hsl.source import Span
@@ -292,7 +293,11 @@ class Functions(Assignments):
         return [(node, item.spread) for node, item in zip(compiled, given, strict=True)]
 
     def visit_Call(self, node: ast.Call) -> Node:
-        return self.named_call(node) or Constant(node.span, None)
+        call = self.named_call(node)
+        if isinstance(call, calls.CallBuiltin) and call.count == 1 and not call.spreads:
+            module = getattr(call.builtin.implementation, "__module__", "")
+            return intrinsic(call.builtin.name, module, call.span, call.arguments[0][0]) or call
+        return call or Constant(node.span, None)
 
     def named_call(self, node: ast.Call) -> calls.CallNode | None:
         """Any call; None after an error in what is called."""
