@@ -27,6 +27,9 @@ from hsl.invocation import Invocation, Parameter, convert, wanted
 from hsl.run import Run
 from hsl.values import Array, Function, Object, Resource, Value
 
+if typing.TYPE_CHECKING:
+    from hsl.calls import CallBuiltin
+
 NAMES: Mapping[object, str] = {
     bytes: "string",
     float: "number",
@@ -132,6 +135,7 @@ class Builtin(Invocation):
         stages: frozenset[str] | None,
         halts: bool,
         constant: bool,
+        node: type[CallBuiltin] | None,
     ) -> None:
         super().__init__(name, implementation, parameters, takes_run, is_async)
         self.chapter = chapter
@@ -141,6 +145,7 @@ class Builtin(Invocation):
         self.stages = stages  # None: everywhere
         self.halts = halts  # ends the script (a verdict)
         self.constant = constant  # the result depends on the arguments alone: calls may be folded while loading
+        self.node = node  # of calls, where it is not the general one
 
     @property
     def summary(self) -> str:
@@ -308,13 +313,19 @@ class Chapter:
         stages: Iterable[str] | None = None,
         halts: bool = False,
         constant: bool = False,
+        node: type[CallBuiltin] | None = None,
     ) -> Callable[[F], F]:
-        """Declare the decorated Python function under its HSL name (today's) and the older names it also has."""
+        """Declare the decorated Python function under its HSL name (today's) and the older names it also has.
+
+        `node` is a class of hsl.intrinsics that does the same faster.
+        """
 
         def declare(implementation: F) -> F:
             limited = self.stages if stages is None else frozenset(stages)
             names = tuple(aliases)
-            read = partial(build, name, implementation, self.title, names, limited, halts=halts, constant=constant)
+            read = partial(
+                build, name, implementation, self.title, names, limited, halts=halts, constant=constant, node=node
+            )
             self.entries.append(Entry(name, names, limited, read))
             return implementation
 
@@ -331,6 +342,7 @@ def build(
     halts: bool = False,
     constant: bool = False,
     receiver: bool = False,
+    node: type[CallBuiltin] | None = None,
 ) -> Builtin:
     """Read a declaration off a function; off a class for a constructor; off a method, whose first parameter is the
     receiver."""
@@ -359,6 +371,7 @@ def build(
         stages=stages,
         halts=halts or result is typing.NoReturn,
         constant=constant,
+        node=node,
     )
 
 

@@ -10,6 +10,7 @@ from hsl.invocation import Invocation
 from hsl.nodes import Constant, Frame, Node
 from hsl.objects import ClassDeclaration, Instance
 from hsl.paths import subscript
+from hsl.run import Run
 from hsl.slots import Cell
 from hsl.source import Span
 from hsl.values import Array, Function, Object, Value, share, type_name
@@ -66,17 +67,19 @@ class CallNode(Node):
 
 
 class CallBuiltin(CallNode):
-    __slots__ = ("builtin", "count", "first", "name", "second", "third")
+    """A call of a builtin. The hottest ones have subclasses (hsl.intrinsics) with their own `one`, `two`, `three`."""
+
+    __slots__ = ("builtin", "name", "third")
 
     def __init__(self, span: Span, name: str, builtin: Invocation, arguments: Arguments) -> None:
         super().__init__(span, arguments)
         self.name = name
         self.builtin = builtin
-        nodes = [node for node, spread in arguments if not spread]
-        direct = len(nodes) == len(arguments) <= 3 and builtin.is_plain(len(nodes))
-        self.count = len(nodes) if direct else -1  # -1: through `call`
-        self.first: Node = nodes[0] if nodes else self
-        self.second: Node = nodes[1] if len(nodes) > 1 else self
+        nodes = [node for node, _ in arguments]  # not shared: builtins store nothing
+        if self.spreads or self.count > 3 or not builtin.is_plain(self.count):
+            self.count = -1  # through `call`
+        self.first = nodes[0] if len(nodes) > 0 else self
+        self.second = nodes[1] if len(nodes) > 1 else self
         self.third: Node = nodes[2] if len(nodes) > 2 else self
 
     @property
@@ -101,14 +104,23 @@ class CallBuiltin(CallNode):
         third = self.third.evaluate(frame) if count > 2 else None
         try:
             if count == 1:
-                return self.builtin.call_one(frame.run, self.name, first)
+                return self.one(frame.run, first)
             if count == 2:
-                return self.builtin.call_two(frame.run, self.name, first, second)
+                return self.two(frame.run, first, second)
             if count == 3:
-                return self.builtin.call_three(frame.run, self.name, first, second, third)
+                return self.three(frame.run, first, second, third)
             return self.builtin.call_none(frame.run, self.name)
         except ScriptError as error:
             raise self.located(error) from None
+
+    def one(self, run: Run, first: Value) -> Value:
+        return self.builtin.call_one(run, self.name, first)
+
+    def two(self, run: Run, first: Value, second: Value) -> Value:
+        return self.builtin.call_two(run, self.name, first, second)
+
+    def three(self, run: Run, first: Value, second: Value, third: Value) -> Value:
+        return self.builtin.call_three(run, self.name, first, second, third)
 
 
 class CallScript(CallNode):

@@ -9,9 +9,8 @@ matches, never inside.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pcre2 import LibraryError, PatternError, _cy
 
@@ -21,20 +20,22 @@ from hsl.values import MAX_ITEMS, MAX_STRING, Array, Function, Value, concatenat
 if TYPE_CHECKING:
     from hsl.run import Run
 
-MAX_PATTERN = 64 * 1024  # bytes of one pattern
-LIMITS = b"(*LIMIT_MATCH=1000000)(*LIMIT_DEPTH=1000000)(*LIMIT_HEAP=65536)"  # steps, nested steps, KiB: about 15 ms
+MAX_PATTERN: Final = 64 * 1024  # bytes of one pattern
+# Steps, nested steps, KiB: about 15 ms.
+LIMITS: Final = b"(*LIMIT_MATCH=1000000)(*LIMIT_DEPTH=1000000)(*LIMIT_HEAP=65536)"
 
 # PCRE's compiler has 32 KiB of stack for its fast code; what needs more is matched by the slow code, whose time grows
 # with the square of the subject for some patterns (15 s for 100 kB): only short subjects get that second try.
-SLOW_SUBJECT = 64 * 1024
+SLOW_SUBJECT: Final = 64 * 1024
 
-UNGREEDY = 0x00040000  # PCRE2_UNGREEDY
-INVALID_UTF = 0x04000000  # PCRE2_MATCH_INVALID_UTF: bytes that are not UTF-8 match nothing, the rest matches as usual
-NOT_WANTED = 0x00000002 | int(_cy.CompileOption.UCP)  # PCRE2_ALT_BSUX; and \w \d \s stay ASCII, as PCRE_UTF8 has it
-NOT_EMPTY_AT_START = 0x00000008  # PCRE2_NOTEMPTY_ATSTART
-OUT_OF_FAST_STACK = -46  # PCRE2_ERROR_JIT_STACKLIMIT
+UNGREEDY: Final = 0x00040000  # PCRE2_UNGREEDY
+INVALID_UTF: Final = 0x04000000  # PCRE2_MATCH_INVALID_UTF: bytes that are not UTF-8 match nothing, the rest does
+ALT_BSUX: Final = 0x00000002  # PCRE2_ALT_BSUX
+NOT_WANTED: Final = ALT_BSUX | int(_cy.CompileOption.UCP)  # \w \d \s stay ASCII, as PCRE_UTF8 has it
+NOT_EMPTY_AT_START: Final = 0x00000008  # PCRE2_NOTEMPTY_ATSTART
+OUT_OF_FAST_STACK: Final = -46  # PCRE2_ERROR_JIT_STACKLIMIT
 
-MODIFIERS = {
+MODIFIERS: Final = {
     ord("i"): int(_cy.CompileOption.CASELESS),
     ord("m"): int(_cy.CompileOption.MULTILINE),
     ord("u"): int(_cy.CompileOption.UTF) | INVALID_UTF,
@@ -43,11 +44,11 @@ MODIFIERS = {
     ord("U"): UNGREEDY,
     ord("X"): 0,  # PCRE_EXTRA: unknown escapes are errors, as they always are today
 }
-ENCAPSULATED = re.compile(rb"/(.*)/([imusxUX]*)\Z", re.DOTALL)  # greedy: it ends at the last slash
-REFERENCE = re.compile(rb"\$([0-9]{1,2})")
-CONTEXT = _cy.create_match_context()
-
-Spans = list[tuple[int, int]]  # start and end of the match and of each group; (-1, -1): the group took no part
+ENCAPSULATED: Final = re.compile(rb"/(.*)/([imusxUX]*)\Z", re.DOTALL)  # greedy: it ends at the last slash
+REFERENCE: Final = re.compile(rb"\$([0-9]{1,2})")
+CONTEXT: Final[Any] = _cy.create_match_context()
+MATCH: Final[Any] = _cy.match
+SPAN: Final[Any] = _cy.match_substring_span_bynumber  # start and end of a group; (-1, -1): it took no part
 
 
 @lru_cache(maxsize=256)
@@ -106,12 +107,18 @@ class Pattern:
 
         Groups after the last one that took part are left out, those before it are "". Empty if nothing matches.
         """
-        spans = self.search(subject, 0, 0)
-        if spans is None:
+        data = self.search(subject, 0, 0)
+        if data is None:
             return Array()
-        while spans[-1][0] < 0:
-            spans.pop()
-        return self.grouped([group(subject, span) for span in spans])
+        values: list[Value] = []
+        took_part = 0
+        for number in range(self.groups + 1):
+            start, end = SPAN(data, subject, number)
+            if start >= 0:
+                took_part = number + 1
+            values.append(subject[start:end] if start >= 0 else b"")
+        del values[took_part:]
+        return self.grouped(values)
 
     def match_all(self, subject: bytes, run: Run | None = None) -> Array:
         """pcre_match_all: for each group (0: the whole match) the array of what it took, "" where it took no part.
@@ -119,11 +126,12 @@ class Pattern:
         Empty if nothing matches. With a run its budget of time is watched.
         """
         columns: list[list[Value]] = [[] for _ in range(self.groups + 1)]
-        for spans in self.each(subject, run):
+        matches = Matches(self, subject, run)
+        while matches.advance():
             if len(columns[0]) >= MAX_ITEMS // len(columns):
                 raise ScriptError(f"array exceeds {MAX_ITEMS} items")
-            for column, span in zip(columns, spans, strict=True):
-                column.append(group(subject, span))
+            for number in range(len(columns)):
+                columns[number].append(matches.group(number))
         return self.grouped([Array(column) for column in columns]) if columns[0] else Array()
 
     def replace(self, replacement: bytes | Function, run: Run | None, subject: bytes, limit: int = 0) -> bytes:
@@ -132,25 +140,28 @@ class Pattern:
         In a string only `$0` … `$n` (one or two digits, of groups that exist) are special; everything else, also a
         backslash, stands for itself. A function gets the array of `match` and gives the text.
         """
-        template = [] if isinstance(replacement, Function) else self.parse_template(replacement)
+        fixed = isinstance(replacement, bytes) and b"$" not in replacement
+        template = [] if fixed or isinstance(replacement, Function) else self.parse_template(replacement)
         parts: list[bytes] = []
         size = len(subject)
-        done = 0
-        for count, spans in enumerate(self.each(subject, run), 1):
-            start, end = spans[0]
-            parts.append(subject[done:start])
+        done = count = 0
+        matches = Matches(self, subject, run)
+        while matches.advance():
+            parts.append(subject[done : matches.start])
             if isinstance(replacement, Function):
-                groups = self.grouped([group(subject, span) for span in spans])
-                added = [concatenation_text(replacement.call(run, [groups]))]
+                added = concatenation_text(replacement.call(run, [matches.groups()]))
             else:
-                added = [part if isinstance(part, bytes) else group(subject, spans[part]) for part in template]
-            parts += added
-            size += sum(map(len, added)) + start - end
+                added = replacement if fixed else b"".join([matches.piece(part) for part in template])
+            parts.append(added)
+            size += len(added) + matches.start - matches.end
             if size > MAX_STRING:
                 raise ScriptError(f"string exceeds {MAX_STRING} bytes")
-            done = end
+            done = matches.end
+            count += 1
             if count == limit:
                 break
+        if not parts:
+            return subject
         parts.append(subject[done:])
         return b"".join(parts)
 
@@ -159,42 +170,31 @@ class Pattern:
         the ends and right after another match do not split."""
         parts: list[Value] = []
         done = 0
-        for spans in self.each(subject, run):
-            start, end = spans[0]
-            if start == end and (start == done or start == len(subject)):
+        matches = Matches(self, subject, run)
+        while matches.advance():
+            start = matches.start
+            if start == matches.end and (start == done or start == len(subject)):
                 continue
             if len(parts) + 1 == limit:
                 break
             if len(parts) >= MAX_ITEMS - 1:
                 raise ScriptError(f"array exceeds {MAX_ITEMS} items")
             parts.append(subject[done:start])
-            done = end
+            done = matches.end
         parts.append(subject[done:])
         return Array(parts)
 
-    def each(self, subject: bytes, run: Run | None) -> Iterator[Spans]:
-        """Every match in order; after an empty one the next is not empty at the same place (as in Perl)."""
-        offset = 0
-        options = 0
-        while (spans := self.search(subject, offset, options)) is not None:
-            yield spans
-            start, offset = spans[0]
-            options = NOT_EMPTY_AT_START if start == offset else 0
-            if run is not None:
-                run.check_time()
+    def search(self, subject: bytes, offset: int, options: int) -> Any:
+        """PCRE's data of the first match at or after an offset, or None.
 
-    def search(self, subject: bytes, offset: int, options: int) -> Spans | None:
-        """The first match at or after an offset. Raises ScriptError when the match exceeds its limits."""
+        Raises ScriptError when the match exceeds its limits.
+        """
         try:
-            data = self.run_code(self.code, subject, offset, options)
+            return MATCH(self.code, subject, len(subject), offset, CONTEXT, options)[0]
         except LibraryError as error:
             if error.code != OUT_OF_FAST_STACK:
                 raise ScriptError(f"regular expression: {error.msg}") from None
-            data = self.search_slowly(subject, offset, options)
-        if data is None:
-            return None
-        span = _cy.match_substring_span_bynumber
-        return [span(data, subject, number) for number in range(self.groups + 1)]
+            return self.search_slowly(subject, offset, options)
 
     def search_slowly(self, subject: bytes, offset: int, options: int) -> Any:
         if len(subject) - offset > SLOW_SUBJECT:
@@ -202,12 +202,9 @@ class Pattern:
         if self.slow_code is None:
             self.slow_code = self.compile()
         try:
-            return self.run_code(self.slow_code, subject, offset, options)
+            return MATCH(self.slow_code, subject, len(subject), offset, CONTEXT, options)[0]
         except LibraryError as error:
             raise ScriptError(f"regular expression: {error.msg}") from None
-
-    def run_code(self, code: Any, subject: bytes, offset: int, options: int) -> Any:
-        return _cy.match(code, subject, len(subject), offset, CONTEXT, options)[0]
 
     def grouped(self, values: list[Value]) -> Array:
         """Values by group number, and before each also under the group's name."""
@@ -237,6 +234,40 @@ class Pattern:
         return parts
 
 
-def group(subject: bytes, span: tuple[int, int]) -> bytes:
-    start, end = span
-    return subject[start:end] if start >= 0 else b""
+class Matches:
+    """Every match of a pattern in order; after an empty one the next is not empty at the same place (as in Perl).
+
+    With a run its budget of time is watched.
+    """
+
+    __slots__ = ("data", "end", "pattern", "run", "start", "subject")
+
+    def __init__(self, pattern: Pattern, subject: bytes, run: Run | None) -> None:
+        self.pattern = pattern
+        self.subject = subject
+        self.run = run
+        self.data: Any = None
+        self.start = -1
+        self.end = 0
+
+    def advance(self) -> bool:
+        """Go to the next match; false if there is none. Raises ScriptError over the limits."""
+        if self.run is not None and self.start >= 0:
+            self.run.check_time()
+        options = NOT_EMPTY_AT_START if self.start == self.end else 0
+        self.data = self.pattern.search(self.subject, self.end, options)
+        if self.data is None:
+            return False
+        self.start, self.end = SPAN(self.data, self.subject, 0)
+        return True
+
+    def group(self, number: int) -> bytes:
+        start, end = SPAN(self.data, self.subject, number)
+        return self.subject[start:end] if start >= 0 else b""
+
+    def groups(self) -> Array:
+        return self.pattern.grouped([self.group(number) for number in range(self.pattern.groups + 1)])
+
+    def piece(self, part: bytes | int) -> bytes:
+        """A piece of a replacement's template."""
+        return part if isinstance(part, bytes) else self.group(part)

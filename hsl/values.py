@@ -368,6 +368,8 @@ def to_number(value: Value) -> float:
     if isinstance(value, bool):
         return 1.0 if value else 0.0
     if isinstance(value, bytes):
+        if value.isdigit():
+            return float(value)
         match = DECIMAL.match(value)
         if match:
             return float(match[1])

@@ -12,7 +12,6 @@ from hsl.compiler.assignments import Assignments
 from hsl.compiler.scopes import Module, Scope, value_of
 from hsl.errors import near
 from hsl.functions import Declaration
-from hsl.intrinsics import intrinsic
 from hsl.nodes import Constant, Node
 from hsl.objects import ClassDeclaration
 from hsl.source import Span
@@ -293,11 +292,7 @@ class Functions(Assignments):
         return [(node, item.spread) for node, item in zip(compiled, given, strict=True)]
 
     def visit_Call(self, node: ast.Call) -> Node:
-        call = self.named_call(node)
-        if isinstance(call, calls.CallBuiltin) and call.count == 1 and not call.spreads:
-            module = getattr(call.builtin.implementation, "__module__", "")
-            return intrinsic(call.builtin.name, module, call.span, call.arguments[0][0]) or call
-        return call or Constant(node.span, None)
+        return self.named_call(node) or Constant(node.span, None)
 
     def named_call(self, node: ast.Call) -> calls.CallNode | None:
         """Any call; None after an error in what is called."""
@@ -364,7 +359,7 @@ class Functions(Assignments):
         self.check_options(builtin, node.arguments)
         if any(not parameter.types.isdisjoint(("function", "any")) for parameter in builtin.parameters):
             self.effects += 1  # it may call the script back
-        return calls.CallBuiltin(node.callee.span, name, builtin, arguments)
+        return (builtin.node or calls.CallBuiltin)(node.callee.span, name, builtin, arguments)
 
     def check_options(self, builtin: Builtin, given: tuple[ast.Argument, ...]) -> None:
         """Warn of options that a literal options array has and the function does not."""

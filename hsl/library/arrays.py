@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from random import SystemRandom
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from hsl.arithmetic import check_items, check_string
+from hsl import intrinsics, sequences
+from hsl.arithmetic import check_items
 from hsl.builtins import Chapter, Options, option
 from hsl.errors import ScriptError
-from hsl.values import Array, Function, Resource, Value, concatenation_text, loose_equal, share, strict_equal, truthy
+from hsl.sequences import OMITTED
+from hsl.values import Array, Function, Value, share
 
 if TYPE_CHECKING:
     from hsl.run import Run
 
 chapter = Chapter("Array")
 
-OMITTED: Final[Value] = Resource("omitted")  # a left-out argument where none is a value like others
 NEARLY = 1e-9  # of a step: 0 to 0.3 by 0.1 has its end, though the binary fractions fall short
 
 Pair = tuple[Value, Value]
@@ -50,66 +51,55 @@ def array_combine(keys: Array, values: Array, default_value: Value = OMITTED) ->
 @chapter.function("array_every")
 def array_every(run: Run, callback: Function, array: Array) -> bool:
     """Return true if the callback returns true for every value."""
-    return all(truthy(callback.call(run, [share(value)])) for value in list(array.values()))
+    return sequences.position(run, callback, list(array.values()), False) < 0
 
 
 @chapter.function("array_filter")
 def array_filter(run: Run, callback: Function, array: Array) -> Array:
     """Return the values for which the callback returns true, under their keys."""
-    return Array.from_pairs(
-        (key, value) for key, value in list(array.pairs()) if truthy(callback.call(run, [share(value)]))
-    )
+    return sequences.filtered(run, callback, array)
 
 
 @chapter.function("array_find")
 def array_find(run: Run, callback: Function, array: Array) -> Value:
     """Return the first value for which the callback returns true, or none."""
-    for value in list(array.values()):
-        if truthy(callback.call(run, [share(value)])):
-            return value
-    return None
+    values = list(array.values())
+    place = sequences.position(run, callback, values, True)
+    return None if place < 0 else values[place]
 
 
-@chapter.function("array_includes")
+@chapter.function("array_includes", node=intrinsics.ArrayIncludes)
 def array_includes(run: Run, needle: Value, array: Array) -> bool:
     """Return true if a value of the array is identical (===) to the needle, or if a callback returns true for one."""
     if isinstance(needle, Function):
-        return any(truthy(needle.call(run, [share(value)])) for value in list(array.values()))
-    return any(strict_equal(needle, value) for value in array.values())
+        return sequences.position(run, needle, list(array.values()), True) >= 0
+    return sequences.includes(array.values(), needle)
 
 
-@chapter.function("in_array", constant=True)
+@chapter.function("in_array", constant=True, node=intrinsics.InArray)
 def in_array(value: Value, array: Array) -> bool:
     """Return true if a value of the array equals (==) the given one. Today's form is array_includes()."""
-    return any(loose_equal(value, item) for item in array.values())
+    return intrinsics.holds(array, value)
 
 
-@chapter.function("array_join", constant=True)
+@chapter.function("array_join", constant=True, node=intrinsics.ArrayJoin)
 def array_join(array: Array, separator: bytes = b"") -> bytes:
     """Join the values of an array to a string; none is empty."""
-    size = -len(separator)
-    texts = []
-    for value in array.values():
-        text = concatenation_text(value)
-        size += len(text) + len(separator)
-        check_string(size)
-        texts.append(text)
-    return separator.join(texts)
+    return intrinsics.join(array, separator)
 
 
-@chapter.function("implode", constant=True)
+@chapter.function("implode", constant=True, node=intrinsics.Implode)
 def implode(glue: bytes, array: Array) -> bytes:
     """Join the values of an array to a string. Today's form is array_join()."""
-    return array_join(array, glue)
+    return intrinsics.join(array, glue)
 
 
-@chapter.function("explode", constant=True)
+@chapter.function("explode", constant=True, node=intrinsics.Explode)
 def explode(delimiter: bytes, string: bytes) -> Array:
     """Split a string into an array. Today's form is str_split()."""
     if not delimiter:
         raise ScriptError("explode(): parameter 1 (delimiter): cannot be empty")
-    check_items(string.count(delimiter) + 1)
-    return Array.of(string.split(delimiter))
+    return intrinsics.split(string, delimiter)
 
 
 @chapter.function("array_keys", constant=True)
@@ -121,7 +111,7 @@ def array_keys(array: Array) -> Array:
 @chapter.function("array_map")
 def array_map(run: Run, callback: Function, array: Array) -> Array:
     """Return what the callback makes of each value, under the same keys."""
-    return Array.from_pairs((key, callback.call(run, [share(value)])) for key, value in list(array.pairs()))
+    return sequences.mapped(run, callback, array)
 
 
 @chapter.function("array_range", constant=True)
@@ -159,16 +149,7 @@ def array_reduce(run: Run, callback: Function, array: Array, initial: Value = OM
 
     Without `initial` the first value is the first carry, and an empty array is an error.
     """
-    values = [share(value) for value in array.values()]
-    if initial is OMITTED:
-        if not values:
-            raise ScriptError("array_reduce(): the array is empty and there is no initial value")
-        carry = values.pop(0)
-    else:
-        carry = share(initial)
-    for value in values:
-        carry = callback.call(run, [carry, value])
-    return carry
+    return sequences.reduced(run, callback, array, initial)
 
 
 @chapter.function("array_reverse", constant=True)
@@ -204,34 +185,4 @@ def array_sort(run: Run, callback: Function, array: Array, options: SortOptions)
 
     Keys stay with their values. Values that are neither before nor after each other keep their order.
     """
-    column = 0 if options.keys else 1
-
-    def before(left: Pair, right: Pair) -> bool:
-        return truthy(callback.call(run, [share(left[column]), share(right[column])]))
-
-    return Array.from_pairs((key, share(value)) for key, value in merge_sort(list(array.pairs()), before))
-
-
-def merge_sort(items: list[Pair], before: Callable[[Pair, Pair], bool]) -> list[Pair]:
-    """Stable, bottom-up, n log n calls. (Not list.sort: a callback may suspend the script, which C cannot.)"""
-    width = 1
-    while width < len(items):
-        merged: list[Pair] = []
-        for start in range(0, len(items), 2 * width):
-            merged += merge(items[start : start + width], items[start + width : start + 2 * width], before)
-        items = merged
-        width *= 2
-    return items
-
-
-def merge(left: list[Pair], right: list[Pair], before: Callable[[Pair, Pair], bool]) -> list[Pair]:
-    merged: list[Pair] = []
-    first = second = 0
-    while first < len(left) and second < len(right):
-        if before(right[second], left[first]):
-            merged.append(right[second])
-            second += 1
-        else:
-            merged.append(left[first])
-            first += 1
-    return merged + left[first:] + right[second:]
+    return sequences.arranged(run, callback, array, options.keys)

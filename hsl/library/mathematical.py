@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from decimal import ROUND_HALF_UP, Context, Decimal
 
+from hsl import intrinsics
 from hsl.arithmetic import divide, power
 from hsl.builtins import Chapter
 from hsl.values import to_number
@@ -15,19 +16,19 @@ MAX_DECIMALS = 324  # decimals of the smallest double; beyond, rounding changes 
 PRECISION = Context(prec=2 * MAX_DECIMALS + 20, rounding=ROUND_HALF_UP)
 
 
-@chapter.function("abs", constant=True)
+@chapter.function("abs", constant=True, node=intrinsics.Abs)
 def absolute(number: float) -> float:
     """Return the absolute value of a number."""
     return abs(number)
 
 
-@chapter.function("ceil", constant=True)
+@chapter.function("ceil", constant=True, node=intrinsics.Ceil)
 def ceil(number: float) -> float:
     """Return the smallest integer that is not less than the number."""
     return math.ceil(number) + 0.0 if math.isfinite(number) else number
 
 
-@chapter.function("floor", constant=True)
+@chapter.function("floor", constant=True, node=intrinsics.Floor)
 def floor(number: float) -> float:
     """Return the greatest integer that is not greater than the number."""
     return math.floor(number) + 0.0 if math.isfinite(number) else number

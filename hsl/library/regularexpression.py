@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from hsl import intrinsics
 from hsl.arithmetic import check_string
 from hsl.builtins import Chapter
 from hsl.regex import compile_pattern
@@ -18,7 +19,7 @@ chapter = Chapter("Regular expression")
 SPECIAL = re.compile(rb"[.\\+*?\[^\]$(){}=!<>|:\-#\0]")
 
 
-@chapter.function("pcre_match", constant=True)
+@chapter.function("pcre_match", constant=True, node=intrinsics.PcreMatch)
 def pcre_match(pattern: bytes, subject: bytes) -> Array:
     """Return the first match at 0 and its groups by number (and name); an empty array if nothing matches."""
     return compile_pattern(pattern).match(subject)
@@ -37,7 +38,7 @@ def pcre_quote(string: bytes) -> bytes:
     return SPECIAL.sub(lambda match: b"\\000" if match[0] == b"\0" else b"\\" + match[0], string)
 
 
-@chapter.function("pcre_replace")
+@chapter.function("pcre_replace", node=intrinsics.PcreReplace)
 def pcre_replace(run: Run, pattern: bytes, replace: bytes | Function, subject: bytes, limit: int = 0) -> bytes:
     """Return the subject with its matches replaced, at most `limit` of them (0: all).
 

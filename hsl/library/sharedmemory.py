@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hsl.builtins import Chapter
-from hsl.library.arrays import OMITTED
+from hsl.sequences import OMITTED
 from hsl.values import Function, Value, share
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hsl import intrinsics
 from hsl.arithmetic import check_items, check_string
 from hsl.builtins import Chapter
 from hsl.errors import ScriptError
@@ -9,16 +10,14 @@ from hsl.values import Array
 
 chapter = Chapter("String")
 
-WHITESPACE = b" \t\r\n"
 
-
-@chapter.function("chr", constant=True)
+@chapter.function("chr", constant=True, node=intrinsics.Chr)
 def character(number: int) -> bytes:
     """Return the string of one byte that has the given number, modulo 256."""
     return bytes([number & 0xFF])
 
 
-@chapter.function("ord", constant=True)
+@chapter.function("ord", constant=True, node=intrinsics.Ord)
 def ordinal(character: bytes) -> float:
     """Return the number of a string's first byte; 0 for an empty string."""
     return float(character[0]) if character else 0.0
@@ -33,18 +32,13 @@ def str_repeat(string: bytes, multiplier: int) -> bytes:
     return string * multiplier
 
 
-@chapter.function("str_replace", constant=True)
+@chapter.function("str_replace", constant=True, node=intrinsics.StrReplace)
 def str_replace(search: bytes, replace: bytes, subject: bytes) -> bytes:
     """Return the subject with every occurrence of one string replaced with another."""
-    if not search:
-        return subject
-    growth = len(replace) - len(search)
-    if growth > 0:
-        check_string(len(subject) + subject.count(search) * growth)
-    return subject.replace(search, replace)
+    return intrinsics.replace(search, replace, subject)
 
 
-@chapter.function("str_split", constant=True)
+@chapter.function("str_split", constant=True, node=intrinsics.StrSplit)
 def str_split(string: bytes, delimiter: bytes, limit: int = 0) -> Array:
     """Split a string on a delimiter into at most `limit` parts (0: all).
 
@@ -69,7 +63,7 @@ def str_chunk(string: bytes, length: int, firstlength: int | None = None) -> Arr
     return Array.of([string[:first], *(string[start : start + length] for start in starts)] if string else [])
 
 
-@chapter.function("str_find", aliases=("strpos",), constant=True)
+@chapter.function("str_find", aliases=("strpos",), constant=True, node=intrinsics.StrFind)
 def str_find(string: bytes, substring: bytes, offset: int = 0) -> float:
     """Return the position (from 0) of the first occurrence at or after the offset, -1 if there is none.
 
@@ -88,45 +82,40 @@ def str_rfind(string: bytes, substring: bytes, offset: int = 0) -> float:
     return float(string.rfind(substring, 0, last_start + len(substring))) if last_start >= 0 else -1.0
 
 
-@chapter.function("str_lower", aliases=("strtolower",), constant=True)
+@chapter.function("str_lower", aliases=("strtolower",), constant=True, node=intrinsics.StrLower)
 def str_lower(string: bytes) -> bytes:
     """Return a string with its US-ASCII letters in lower case."""
     return string.lower()
 
 
-@chapter.function("str_upper", aliases=("strtoupper",), constant=True)
+@chapter.function("str_upper", aliases=("strtoupper",), constant=True, node=intrinsics.StrUpper)
 def str_upper(string: bytes) -> bytes:
     """Return a string with its US-ASCII letters in upper case."""
     return string.upper()
 
 
-@chapter.function("str_slice", aliases=("substr",), constant=True)
+@chapter.function("str_slice", aliases=("substr",), constant=True, node=intrinsics.StrSlice)
 def str_slice(string: bytes, offset: int = 0, length: int | None = None) -> bytes:
     """Return the part of a string that begins at the offset, of the given length or up to the end.
 
     A negative offset counts from the end; a negative length leaves so many bytes off the end.
     """
-    size = len(string)
-    start = max(0, size + offset) if offset < 0 else offset
-    if length is None:
-        return string[start:]
-    end = start + length if length >= 0 else size + length
-    return string[start : max(start, end)]
+    return intrinsics.part(string, offset, intrinsics.TO_END if length is None else length)
 
 
-@chapter.function("str_strip", aliases=("trim",), constant=True)
-def str_strip(string: bytes, characters: bytes = WHITESPACE) -> bytes:
+@chapter.function("str_strip", aliases=("trim",), constant=True, node=intrinsics.StrStrip)
+def str_strip(string: bytes, characters: bytes = intrinsics.WHITESPACE) -> bytes:
     """Return a string without the given characters (by default space, tab, CR, LF) at its start and end."""
     return string.strip(characters)
 
 
 @chapter.function("str_lstrip", constant=True)
-def str_lstrip(string: bytes, characters: bytes = WHITESPACE) -> bytes:
+def str_lstrip(string: bytes, characters: bytes = intrinsics.WHITESPACE) -> bytes:
     """Return a string without the given characters (by default space, tab, CR, LF) at its start."""
     return string.lstrip(characters)
 
 
 @chapter.function("str_rstrip", constant=True)
-def str_rstrip(string: bytes, characters: bytes = WHITESPACE) -> bytes:
+def str_rstrip(string: bytes, characters: bytes = intrinsics.WHITESPACE) -> bytes:
     """Return a string without the given characters (by default space, tab, CR, LF) at its end."""
     return string.rstrip(characters)
