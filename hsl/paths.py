@@ -47,28 +47,42 @@ def byte_at(text: bytes, place: float) -> Value:
 
 
 class Subscript(Node):
-    __slots__ = ("base", "index")
+    """`base[index]`; locals are read here, not by their own nodes."""
+
+    __slots__ = ("base", "base_slot", "index", "index_slot")
 
     def __init__(self, span: Span, base: Node, index: Node) -> None:
         super().__init__(span)
         self.aliases = True
         self.base = base
         self.index = index
+        self.base_slot: i64 = base.slot if type(base) is SlotTarget else -1
+        self.index_slot: i64 = index.slot if type(index) is SlotTarget else -1
 
     def evaluate(self, frame: Frame) -> Value:
+        if self.base_slot >= 0:
+            held = frame.slots[self.base_slot]
+            if isinstance(held, Array):
+                return self.item(held, frame)
         base = self.base.evaluate(frame)
-        if isinstance(base, Array) and base.items is not None:
-            items = base.items
-            place = self.index.number(frame)
-            if -1.0 < place < float(len(items)) and items:
-                return items[int(place)]
-            if place == place or frame.mixed is UNSET:
-                return None
-            return base.get(frame.take())
-        index = self.index.evaluate(frame)
         if isinstance(base, Array):
-            return base.get(index)
-        return self.other(base, index, frame)
+            return self.item(base, frame)
+        return self.other(base, self.index.evaluate(frame), frame)
+
+    def item(self, array: Array, frame: Frame) -> Value:
+        items = array.items
+        if items is None:
+            return array.get(self.index.evaluate(frame))
+        if self.index_slot >= 0:
+            held = frame.slots[self.index_slot]
+            place = held if isinstance(held, float) else self.index.number(frame)
+        else:
+            place = self.index.number(frame)
+        if -1.0 < place < float(len(items)) and items:
+            return items[int(place)]
+        if place == place or frame.mixed is UNSET:
+            return None
+        return array.get(frame.take())
 
     def other(self, base: Value, index: Value, frame: Frame) -> Value:
         try:
@@ -106,20 +120,28 @@ class Property(Subscript):
         self.key = key
 
     def evaluate(self, frame: Frame) -> Value:
+        if self.base_slot >= 0:
+            held = frame.slots[self.base_slot]
+            if isinstance(held, Array):
+                entries = held.map
+                return held.get(self.key) if entries is None else entries.get(self.key)
         base = self.base.evaluate(frame)
         if isinstance(base, Array):
             entries = base.map
             return base.get(self.key) if entries is None else entries.get(self.key)
         if isinstance(base, Instance):
-            if base is frame.this:
-                value = base.members.get(self.key)
-                if value is not None:
-                    return value
-            try:
-                return base.member(self.key, frame.this)
-            except ScriptError as error:
-                raise self.located(error) from None
+            return self.of_instance(base, frame)
         return self.other(base, self.key, frame)
+
+    def of_instance(self, base: Instance, frame: Frame) -> Value:
+        if base is frame.this:
+            value = base.members.get(self.key)
+            if value is not None:
+                return value
+        try:
+            return base.member(self.key, frame.this)
+        except ScriptError as error:
+            raise self.located(error) from None
 
 
 class Slice(Node):
