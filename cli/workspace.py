@@ -5,6 +5,7 @@ know the variables, functions, classes and modules of all inputs before.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from inspect import isdatadescriptor
 from typing import Any
 
 from hsl import ast
@@ -164,7 +165,7 @@ class Workspace:
             return self.run
         run, before, modules = self.run, self.run.globals, self.run.modules
         spaces = {known: space for known, space in run.spaces.items() if known is not self.superseded}
-        Run.__init__(run, program, **given)  # the same object: generators that it made go on in it only
+        become(run, Run(program, **given))  # the same object: generators that it made go on in it only
         run.modules = modules
         run.spaces = {**spaces, program: (run.globals, run.frames)}
         anew = set(program.stage_variables.values())
@@ -187,6 +188,13 @@ class Workspace:
     def functions(self) -> dict[str, Named]:
         """The functions and classes, imported ones too."""
         return {} if self.compiler is None or self.stale else self.compiler.script_scope.functions
+
+
+def become(run: Run, fresh: Run) -> None:
+    """Give a run everything that another has. (`__init__` does nothing the second time where Run is compiled.)"""
+    for name, attribute in vars(Run).items():
+        if isdatadescriptor(attribute) and not name.startswith("_"):
+            setattr(run, name, getattr(fresh, name))
 
 
 def refreshed(slot: Slot, fresh: Slot) -> Slot:
