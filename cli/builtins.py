@@ -121,7 +121,7 @@ def page(item: Entry) -> str:
     for parameter in () if function is None else function.parameters:
         if parameter.options is not None:
             lines += ["", f"{parameter.name}:"]
-            lines += [f"  {option_line(option)}" for option in parameter.options.declared.values()]
+            lines += [f"  {option_line(option)}" for option in parameter.options.declared().values()]
     for method in methods(item):
         lines += ["", method.signature, *(f"    {line}" for line in method.doc.split("\n"))]
     return "\n".join(lines)
@@ -181,5 +181,5 @@ def options_of(options: type[Options]) -> list[dict[str, object]]:
             "unit": option.unit,
             "doc": option.doc,
         }
-        for option in options.declared.values()
+        for option in options.declared().values()
     ]

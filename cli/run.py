@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Unpack
 import click
 
 from hsl.cli.options import StageOptions, given, make_scene, pairs, stage_options
+from hsl.cli.plain import load, run_plain
 
 if TYPE_CHECKING:
     from hsl.cli.workbench import Outcome, Scene, Workbench
-    from hsl.compiler import Environment
     from hsl.evaluator import Program
     from hsl.runtime.context import Context, DataContext, PreDeliveryContext
     from hsl.runtime.message import Field
@@ -37,40 +37,6 @@ def command(file: Path, stage: str | None, root: Path | None, **options: Unpack[
     if unused:
         raise click.UsageError(f"{unused[0]} belongs to a stage: name one by --stage")
     sys.exit(run_plain(file, root))
-
-
-def load(file: Path, environment: Environment) -> Program | None:
-    """The compiled script; None after its errors were printed."""
-    from hsl.cli.scripts import Unreadable, read_script
-    from hsl.compiler import compile_script
-    from hsl.errors import CompileError
-
-    try:
-        program = compile_script(read_script(file), environment)
-    except Unreadable as error:
-        raise click.ClickException(f"cannot read {click.format_filename(file)}: {error}") from None
-    except CompileError as error:
-        click.echo(str(error), err=True)
-        return None
-    for warning in program.warnings:
-        click.echo(warning.render(), err=True)
-    return program
-
-
-def run_plain(file: Path, root: Path | None) -> int:
-    from hsl.cli.scripts import loader_for, plain_environment
-    from hsl.errors import ScriptError
-    from hsl.run import Run
-
-    program = load(file, plain_environment(loader_for(file, root)))
-    if program is None:
-        return 1
-    try:
-        Run(program).execute()
-    except ScriptError as error:
-        click.echo(error.render(), err=True)
-        return 1
-    return 0
 
 
 def run_on_stage(file: Path, root: Path | None, stage: str, options: StageOptions) -> int:

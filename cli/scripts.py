@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import BinaryIO
-
-import click
 
 from hsl.environment import Environment, Loader
 from hsl.library import core_registry
@@ -26,7 +25,7 @@ def shown_loader(root: Path) -> FileLoader:
 
 def shown_path(path: Path) -> str:
     """A path for people: bytes of its name that are no text are replaced."""
-    return click.format_filename(path)
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def loader_for(file: Path, root: Path | None) -> FileLoader:

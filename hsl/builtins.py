@@ -15,17 +15,18 @@ A function may be `async def`; it is then awaited through the bridge while the s
 
 from __future__ import annotations
 
-import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from functools import cache, cached_property, partial
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
-from hsl.invocation import Invocation, Parameter, convert, wanted
+from hsl.invocation import REQUIRED, Invocation, Parameter, convert, wanted
 from hsl.run import Run
 from hsl.values import Array, Function, Object, Resource, Value
+
+if typing.TYPE_CHECKING:
+    import inspect
 
 if typing.TYPE_CHECKING:
     from hsl.calls import CallBuiltin
@@ -45,8 +46,7 @@ ANY = frozenset({"any"})
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """One entry of an options array. `default` is a Python value; `unit` is seconds, bytes … or empty."""
 
     name: str
@@ -57,8 +57,7 @@ class Option:
     unit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(NamedTuple):
     """What `option(...)` leaves in the class until Options reads it."""
 
     default: Any
@@ -78,19 +77,25 @@ class Options:
     A value of the wrong type is an error; an unknown name is ignored at run time and a warning of `hsl check`.
     """
 
-    declared: typing.ClassVar[Mapping[str, Option]] = {}
+    written: typing.ClassVar[Mapping[str, Declared]] = {}
 
     def __init_subclass__(cls) -> None:
+        own = {name: value for name, value in vars(cls).items() if isinstance(value, Declared)}
+        cls.written = {**cls.written, **own}
+        for attribute, value in own.items():
+            setattr(cls, attribute, value.default)
+
+    @classmethod
+    @cache
+    def declared(cls) -> Mapping[str, Option]:
+        """The options by attribute. Their types are read when a call first needs them."""
         hints = get_type_hints(cls)
-        declared = dict(cls.declared)
-        for attribute, value in list(vars(cls).items()):
-            if isinstance(value, Declared):
-                names, wants_int = type_names(hints[attribute])
-                declared[attribute] = Option(
-                    value.name or attribute, names, wants_int, value.default, value.doc, value.unit
-                )
-                setattr(cls, attribute, value.default)
-        cls.declared = declared
+        return {
+            attribute: Option(
+                value.name or attribute, *type_names(hints[attribute]), value.default, value.doc, value.unit
+            )
+            for attribute, value in cls.written.items()
+        }
 
     def __init__(self, **values: Any) -> None:
         for name, value in values.items():
@@ -102,7 +107,7 @@ class Options:
         result = cls()
         if array is None:
             return result
-        for attribute, declaration in cls.declared.items():
+        for attribute, declaration in cls.declared().items():
             name = declaration.name.encode()
             if array.has(name):
                 value = array.get(name)
@@ -114,7 +119,7 @@ class Options:
 
     @classmethod
     def names(cls) -> list[str]:
-        return [item.name for item in cls.declared.values()]
+        return [item.name for item in cls.declared().values()]
 
 
 class Builtin(Invocation):
@@ -167,17 +172,55 @@ class Builtin(Invocation):
         return f"{self.name}({', '.join(shown)}){tail}"
 
 
-@dataclass(eq=False)
 class BuiltinClass:
-    """A declared class. Its constructor is called by the name of the class; `None`: only functions give instances."""
+    """A declared class. What it has is read off the Python class when a script first uses it."""
 
-    name: str
-    chapter: str
-    doc: str
-    constructor: Builtin | None
-    methods: dict[str, Builtin]
-    static_methods: dict[str, Builtin]
-    stages: frozenset[str] | None = None
+    def __init__(
+        self,
+        name: str,
+        chapter: str,
+        python_class: type[NativeObject],
+        stages: frozenset[str] | None,
+        creatable: bool,
+    ) -> None:
+        self.name = name
+        self.chapter = chapter
+        self.python_class = python_class
+        self.stages = stages
+        self.creatable = creatable
+
+    @cached_property
+    def doc(self) -> str:
+        from inspect import getdoc
+
+        return getdoc(self.python_class) or ""
+
+    @cached_property
+    def creator(self) -> Builtin:
+        return build(self.name, self.python_class, self.chapter, (), self.stages)
+
+    @property
+    def constructor(self) -> Builtin | None:
+        """Called by the name of the class; `None`: only functions give instances."""
+        return self.creator if self.creatable else None
+
+    @cached_property
+    def methods(self) -> dict[str, Builtin]:
+        return self.marked("hsl_method", "->", receiver=True)
+
+    @cached_property
+    def static_methods(self) -> dict[str, Builtin]:
+        return self.marked("hsl_static_method", "::", receiver=False)
+
+    def marked(self, marker: str, operator: str, *, receiver: bool) -> dict[str, Builtin]:
+        found: dict[str, Builtin] = {}
+        for item in vars(self.python_class).values():
+            function = getattr(item, "__func__", item)
+            called = getattr(function, marker, None)
+            if called is not None:
+                name = f"{self.name}{operator}{called}"
+                found[called] = build(name, function, self.chapter, (), self.stages, receiver=receiver)
+        return found
 
 
 class NativeObject(Object):
@@ -287,19 +330,10 @@ class Chapter:
 
         def declare(python_class: C) -> C:
             limited = self.stages if stages is None else frozenset(stages)
-            declared = BuiltinClass(name, self.title, inspect.getdoc(python_class) or "", None, {}, {}, limited)
-            for item in vars(python_class).values():
-                function = getattr(item, "__func__", item)
-                for marker, table in (("hsl_method", declared.methods), ("hsl_static_method", declared.static_methods)):
-                    called = getattr(function, marker, None)
-                    if called is not None:
-                        bound = table is declared.methods
-                        full = f"{name}->{called}" if bound else f"{name}::{called}"
-                        table[called] = build(full, function, self.title, (), limited, receiver=bound)
+            declared = BuiltinClass(name, self.title, python_class, limited, creatable)
             python_class.builtin_class = declared
             if creatable:
-                constructor = declared.constructor = build(name, python_class, self.title, (), limited)
-                self.entries.append(Entry(name, (), limited, lambda: constructor))
+                self.entries.append(Entry(name, (), limited, lambda: declared.creator))
             self.classes.append(declared)
             return python_class
 
@@ -346,6 +380,8 @@ def build(
 ) -> Builtin:
     """Read a declaration off a function; off a class for a constructor; off a method, whose first parameter is the
     receiver."""
+    import inspect  # here: no annotation is read before a script needs it
+
     creates = isinstance(implementation, type)
     annotated = vars(implementation).get("__init__", NativeObject.__init__) if creates else implementation
     hints = get_type_hints(annotated, localns={"Run": Run})
@@ -376,8 +412,8 @@ def build(
 
 
 def read_parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
-    variadic = parameter.kind is inspect.Parameter.VAR_POSITIONAL
-    default = parameter.default
+    variadic = parameter.kind is parameter.VAR_POSITIONAL
+    default = REQUIRED if parameter.default is parameter.empty else parameter.default
     options = next((item for item in (hint, *get_args(hint)) if is_options(item)), None)
     if options is not None:
         others = [item for item in get_args(hint) if item is not options and item is not type(None)]

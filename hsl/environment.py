@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from hsl.builtins import Registry
 from hsl.source import Source
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(NamedTuple):
     """A variable that the host sets before the script runs. `keys` documents the keys of an array."""
 
     name: str
@@ -38,14 +37,13 @@ class LoadError(Exception):
     """A file that a script names cannot be had."""
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(NamedTuple):
     """What a script of one kind may use.
 
     `elsewhere` explains a function that exists, but not for this kind of script.
     """
 
     registry: Registry
-    variables: Mapping[str, Variable] = field(default_factory=dict)
+    variables: Mapping[str, Variable] = MappingProxyType({})
     loader: Loader | None = None
     elsewhere: Callable[[str], str | None] = lambda name: None

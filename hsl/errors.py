@@ -11,7 +11,7 @@ Halt                not an error: ends a script on purpose (a verdict); nothing 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hsl.source import Span, printable
 
@@ -20,8 +20,7 @@ class HslError(Exception):
     """The base of everything that is wrong with a script."""
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnostic:
+class Diagnostic(NamedTuple):
     """One finding of the parser or the compiler. `code` is a stable word; every syntax error has the code `syntax`."""
 
     severity: str  # error, warning or note
@@ -48,8 +47,7 @@ class CompileError(HslError):
         return tuple(item for item in self.diagnostics if item.severity == "error")
 
 
-@dataclass(slots=True)
-class StackEntry:
+class StackEntry(NamedTuple):
     """One call on the script's stack: the called function and the place of the call."""
 
     function: str
@@ -97,11 +95,11 @@ class Halt(BaseException):
     """Ends a script on purpose. Verdicts derive from it; like the cancellation of a task it is not an Exception."""
 
 
-@dataclass(slots=True)
 class Diagnostics:
     """Collects findings; `check` raises them all at once."""
 
-    items: list[Diagnostic] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.items: list[Diagnostic] = []
 
     def error(self, code: str, message: str, span: Span, hint: str | None = None) -> None:
         self.items.append(Diagnostic("error", code, message, span, hint))

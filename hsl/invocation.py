@@ -6,7 +6,6 @@ implementation; everything else takes the general path, which converts and repor
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -41,10 +40,11 @@ BITS: Final = {
     "any": ANYTHING,
 }
 UNFIT: Final[object] = object()
+REQUIRED: Final[object] = object()
 
 
 class Parameter:
-    """One parameter as scripts see it. `default` is `inspect.Parameter.empty` where it is required."""
+    """One parameter as scripts see it. `default` is REQUIRED where it has none."""
 
     __slots__ = ("default", "fits", "name", "options", "types", "variadic", "wants_int")
 
@@ -78,7 +78,7 @@ class Parameter:
 
     @property
     def required(self) -> bool:
-        return self.default is inspect.Parameter.empty and not self.variadic
+        return self.default is REQUIRED and not self.variadic
 
     @property
     def wanted(self) -> str:

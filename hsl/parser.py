@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, cast
 from hsl import ast, tables
 from hsl.errors import Diagnostics
 from hsl.lalr import Automaton, Token
-from hsl.repair import closed, repaired, with_semicolon
 from hsl.source import Source, Span
 
 if TYPE_CHECKING:
@@ -95,6 +94,8 @@ class Parser:
     @staticmethod
     def repair(finding: Finding) -> str | None:
         """The text without an error, or None."""
+        from hsl.repair import closed, repaired, with_semicolon
+
         text, position = finding.text, finding.position
         if position == len(text):
             without = closed(text, finding.lacks_semicolon)

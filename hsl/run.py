@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
 from hsl import bridge
 from hsl.errors import BudgetError, ScriptError, StackEntry
@@ -30,8 +29,7 @@ TURN: Final = 0.005  # seconds after which other sessions get their turn
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(NamedTuple):
     """The most that one execution may use. Over it the script ends with a BudgetError."""
 
     steps: int = 20_000_000  # loop turns and function calls

@@ -12,8 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from hsl.bridge import Stacks, pause
 from hsl.errors import ScriptError
@@ -36,26 +35,25 @@ class Turn(Awaitable[None], Protocol):
     def done(self) -> bool: ...
 
 
-@dataclass(slots=True)
-class CacheEntry:
+class CacheEntry(NamedTuple):
     value: Value
     expires: float
 
 
-@dataclass(slots=True)
 class Bucket:
     """The cached results of one function in one namespace, least recently used first."""
 
-    entries: OrderedDict[CacheKey, CacheEntry] = field(default_factory=OrderedDict)
+    def __init__(self) -> None:
+        self.entries: OrderedDict[CacheKey, CacheEntry] = OrderedDict()
 
 
-@dataclass(slots=True)
 class Barrier:
     """A named mutex: who holds it (and how often), and who waits."""
 
-    owner: Run | None = None
-    depth: int = 0
-    waiting: list[tuple[Run, Turn]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.owner: Run | None = None
+        self.depth = 0
+        self.waiting: list[tuple[Run, Turn]] = []
 
 
 class SharedStore:

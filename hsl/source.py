@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import codecs
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from typing import Final
 
 MAX_EXCERPT = 200  # characters of a source line that an error shows
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Source:
     """One script file: its display name (path relative to the script root) and its text.
 
     The text is the file's bytes decoded as UTF-8 with surrogateescape, so that any byte survives into string literals.
     """
 
-    name: str
-    text: str
-    line_starts: list[int] = field(default_factory=list)
+    __slots__ = ("line_starts", "name", "text")
 
-    def __post_init__(self) -> None:
-        self.line_starts.append(0)
-        position = self.text.find("\n")
+    def __init__(self, name: str, text: str) -> None:
+        self.name: Final = name
+        self.text: Final = text
+        self.line_starts: Final = [0]
+        position = text.find("\n")
         while position >= 0:
             self.line_starts.append(position + 1)
-            position = self.text.find("\n", position + 1)
+            position = text.find("\n", position + 1)
 
     @classmethod
     def from_bytes(cls, name: str, data: bytes) -> Source:
@@ -43,13 +42,15 @@ class Source:
         return self.text[start:end].rstrip("\r")
 
 
-@dataclass(frozen=True, slots=True)
 class Span:
     """A half-open range of characters of one source."""
 
-    source: Source
-    start: int
-    end: int
+    __slots__ = ("end", "source", "start")
+
+    def __init__(self, source: Source, start: int, end: int) -> None:
+        self.source: Final = source
+        self.start: Final = start
+        self.end: Final = end
 
     @property
     def file(self) -> str:

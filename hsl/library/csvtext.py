@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hsl.builtins import Options, option
 from hsl.errors import ScriptError, near
@@ -51,8 +51,7 @@ class ColumnOptions(Options):
     false: Array | None = option(None, 'Which fields of a boolean column are false, by default ["false"].')
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """How the fields of one column become values."""
 
     convert: Callable[[bytes], Value]  # raises ValueError with a sentence
@@ -103,12 +102,12 @@ def to_finite(field: bytes) -> float:
     return number
 
 
-@dataclass(frozen=True, slots=True)
 class Truth:
     """Converts the fields of a boolean column."""
 
-    true: frozenset[bytes]
-    false: frozenset[bytes]
+    def __init__(self, true: frozenset[bytes], false: frozenset[bytes]) -> None:
+        self.true = true
+        self.false = false
 
     def __call__(self, field: bytes) -> bool:
         if field not in self.true and field not in self.false:

@@ -7,7 +7,6 @@ import json
 import math
 import re
 import string
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from hsl.arithmetic import check_string
@@ -115,16 +114,16 @@ def json_encode(value: Value, options: EncodeOptions) -> bytes | None:
     return b"".join(writer.parts)
 
 
-@dataclass(slots=True)
 class Writer:
     """Collects the text of a JSON value. Raises ScriptError as soon as a limit is passed: an array that holds another
     one many times is written out many times."""
 
-    ensure_ascii: bool
-    pretty: bool
-    parts: list[bytes] = field(default_factory=list)
-    size: int = 0
-    items: int = 0
+    def __init__(self, ensure_ascii: bool, pretty: bool) -> None:
+        self.ensure_ascii = ensure_ascii
+        self.pretty = pretty
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.items = 0
 
     def put(self, text: bytes) -> None:
         self.size += len(text)

@@ -1,0 +1,74 @@
+"""`hsl run FILE` and no options: the script's output, its exit code. No click here, nor in what this imports: reading a
+command line with it takes as long as a short script.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hsl.environment import Environment
+    from hsl.evaluator import Program
+
+
+def main() -> None:
+    """The entry of the command. Everything but `hsl run FILE` is click's."""
+    if len(sys.argv) == 3 and sys.argv[1] == "run" and not sys.argv[2].startswith("-"):
+        sys.exit(run_file(Path(sys.argv[2])))
+    from hsl.cli.main import main as command
+
+    command(prog_name="hsl")
+
+
+def run_file(file: Path) -> int:
+    """Run a script. An interrupt, or a reader of its output that went away, ends it with 1 as click has it."""
+    try:
+        return run_plain(file, None)
+    except KeyboardInterrupt:
+        complain("Aborted!")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere
+    return 1
+
+
+def run_plain(file: Path, root: Path | None) -> int:
+    """Run a script without a stage; the exit code."""
+    from hsl.cli.scripts import loader_for, plain_environment
+    from hsl.errors import ScriptError
+    from hsl.run import Run
+
+    program = load(file, plain_environment(loader_for(file, root)))
+    if program is None:
+        return 1
+    try:
+        Run(program).execute()
+    except ScriptError as error:
+        complain(error.render())
+        return 1
+    return 0
+
+
+def load(file: Path, environment: Environment) -> Program | None:
+    """The compiled script; None after its errors were printed."""
+    from hsl.cli.scripts import Unreadable, read_script, shown_path
+    from hsl.compiler import compile_script
+    from hsl.errors import CompileError
+
+    try:
+        program = compile_script(read_script(file), environment)
+    except Unreadable as error:
+        complain(f"Error: cannot read {shown_path(file)}: {error}")
+        return None
+    except CompileError as error:
+        complain(str(error))
+        return None
+    for warning in program.warnings:
+        complain(warning.render())
+    return program
+
+
+def complain(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
