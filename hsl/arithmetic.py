@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from hsl.errors import ScriptError
@@ -30,6 +31,7 @@ from hsl.values import (
 )
 
 Bounds: TypeAlias = tuple[int | None, int | None, int | None]  # first, last and step of a slice
+MAX_KEPT: Final = 1024  # bytes of a format that is kept
 FORMAT: Final = re.compile(rb"%(?:%|(?:\[(\d{1,9})\])?(?:(?:'(.))?([<>^=]))?(\d{1,9})?(?:\.(\d{1,9}))?([sfxcb]))", re.S)
 
 
@@ -232,59 +234,97 @@ def remove_values(array: Array, unwanted: Value) -> Array:
     return result
 
 
+class Directive:
+    """One `%…` of a format, and the text before it. `position` is -1 for the next value."""
+
+    __slots__ = ("align", "before", "fill", "kind", "position", "precision", "text", "width")
+
+    def __init__(self, before: bytes, match: re.Match[bytes]) -> None:
+        position, fill, align, width, precision, kind = match.groups()
+        self.before = before
+        self.text = match[0]
+        self.position = int(position) if position else -1
+        self.kind: bytes = kind or b"%"
+        self.fill: bytes = fill or b" "
+        self.align: bytes = align or (b"<" if kind in (b"s", b"c") else b">")
+        self.width = int(width or 0)
+        self.precision = -1 if precision is None else int(precision)
+
+    def apply(self, value: Value) -> bytes:
+        """The value as the directive has it. Raises ScriptError over the limit of a string."""
+        sign = b""
+        kind = self.kind
+        if kind == b"s":
+            text = to_string(value)
+            if self.precision >= 0:
+                text = text[: self.precision]
+        elif kind == b"c":
+            text = bytes([unsigned(value) & 0xFF]) if isinstance(value, (float, bool)) else to_string(value)
+        elif kind == b"f":
+            check_string(self.precision)
+            number = to_number(value)
+            sign = b"-" if number < 0 else b""
+            text = f"{abs(number):.{6 if self.precision < 0 else self.precision}f}".encode()
+        else:
+            text = format(unsigned(value), "x" if kind == b"x" else "b").encode()
+        missing = self.width - len(sign) - len(text)
+        return self.padded(sign, text, missing) if missing > 0 else sign + text
+
+    def padded(self, sign: bytes, text: bytes, missing: int) -> bytes:
+        check_string(self.width)
+        fill = self.fill
+        if self.align == b"=":
+            return sign + fill * missing + text
+        if self.align == b"<":
+            return sign + text + fill * missing
+        if self.align == b">":
+            return fill * missing + sign + text
+        before = missing // 2
+        return fill * before + sign + text + fill * (missing - before)
+
+
+class Format:
+    """The left side of the format operator, taken apart: directives, and the text after the last one."""
+
+    __slots__ = ("directives", "tail")
+
+    def __init__(self, template: bytes) -> None:
+        self.directives: list[Directive] = []
+        done = 0
+        for match in FORMAT.finditer(template):
+            self.directives.append(Directive(template[done : match.start()], match))
+            done = match.end()
+        self.tail = template[done:]
+
+
+@lru_cache(maxsize=256)
+def parsed_format(template: bytes) -> Format:
+    """Formats stand in loops: the last ones are kept."""
+    return Format(template)
+
+
 def format_string(template: bytes, values: Array) -> bytes:
     """The format operator: `%[argument][[fill]align][width][.precision]type` ("operators", format)."""
+    parsed = parsed_format(template) if len(template) <= MAX_KEPT else Format(template)
     items = values.values()
     parts: list[bytes] = []
-    position = size = following = 0
-    for match in FORMAT.finditer(template):
-        parts.append(template[position : match.start()])
-        position = match.end()
-        if match[0] == b"%%":
-            parts.append(b"%")
+    size = following = 0
+    for directive in parsed.directives:
+        if directive.kind == b"%":
+            text = b"%"
         else:
-            index = int(match[1]) if match[1] else following
+            index = following if directive.position < 0 else directive.position
             if index >= len(items):
-                raise ScriptError(f"format has no value {index} for {match[0].decode(errors='replace')}")
+                raise ScriptError(f"format has no value {index} for {directive.text.decode(errors='replace')}")
             following = index + 1
-            parts.append(format_value(items[index], match))
-        size += len(parts[-1])
+            text = directive.apply(items[index])
+        parts.append(directive.before)
+        parts.append(text)
+        size += len(directive.before) + len(text)
         check_string(size)
-    parts.append(template[position:])
-    check_string(sum(map(len, parts)))
+    check_string(size + len(parsed.tail))
+    parts.append(parsed.tail)
     return b"".join(parts)
-
-
-def format_value(value: Value, match: re.Match[bytes]) -> bytes:
-    _, fill, align, width_text, precision_text, kind = match.groups()
-    width = int(width_text or 0)
-    precision = None if precision_text is None else int(precision_text)
-    check_string(width)
-    sign = b""
-    if kind == b"s":
-        text = to_string(value)[:precision]
-    elif kind == b"c":
-        text = bytes([unsigned(value) & 0xFF]) if isinstance(value, (float, bool)) else to_string(value)
-    elif kind == b"f":
-        check_string(precision or 0)
-        number = to_number(value)
-        sign = b"-" if number < 0 else b""
-        text = f"{abs(number):.{6 if precision is None else precision}f}".encode()
-    else:
-        text = format(unsigned(value), "x" if kind == b"x" else "b").encode()
-    missing = width - len(sign) - len(text)
-    if missing <= 0:
-        return sign + text
-    fill = fill or b" "
-    align = align or (b"<" if kind in (b"s", b"c") else b">")
-    if align == b"=":
-        return sign + fill * missing + text
-    if align == b"<":
-        return sign + text + fill * missing
-    if align == b">":
-        return fill * missing + sign + text
-    before = missing // 2
-    return fill * before + sign + text + fill * (missing - before)
 
 
 def slice_value(subject: Value, first: int | None, last: int | None, step: int | None) -> Value:

@@ -173,19 +173,7 @@ def call_direct(
             slots[1] = second
     else:
         inner = declaration.activate(frame.run, call.span)
-        slots = inner.slots
-    blank = declaration.blank
-    for place in range(count, declaration.slot_count):
-        slots[place] = blank[place]
-    if cells is not None:
-        place = declaration.most
-        for cell in cells:
-            slots[place] = cell
-            place += 1
-    if declaration.boxed:
-        declaration.box(slots)
-    inner.this = this
-    return declaration.execute(inner, call.span)
+    return declaration.enter(inner, count, call.span, this, cells)
 
 
 class Shared(Node):

@@ -168,6 +168,24 @@ class Declaration:
         for index in self.boxed:
             slots[index] = Cell(slots[index])
 
+    def enter(
+        self, frame: Frame, count: int, span: Span | None, this: Object | None, cells: list[Cell] | None
+    ) -> Value:
+        """Run a plain function whose first `count` slots are filled."""
+        slots = frame.slots
+        blank = self.blank
+        for place in range(count, self.slot_count):
+            slots[place] = blank[place]
+        if cells is not None:
+            place = self.most
+            for cell in cells:
+                slots[place] = cell
+                place += 1
+        if self.boxed:
+            self.box(slots)
+        frame.this = this
+        return self.execute(frame, span)
+
     def execute(self, frame: Frame, span: Span | None) -> Value:
         """Run the body with its slots filled. Raises ScriptError with this call on its stack."""
         run = frame.run
@@ -270,6 +288,32 @@ class ScriptFunction(Function):
     def call(self, run: object, arguments: list[Value]) -> Value:
         assert isinstance(run, Run)
         return self.declaration.invoke(run, arguments, None, self.this, self.cells)
+
+    def call_one(self, run: object, value: Value) -> Value:
+        assert isinstance(run, Run)
+        declaration = self.declaration
+        if not self.takes(run, 1):
+            return self.call(run, [value])
+        frame = declaration.activate(run, None)
+        frame.slots[0] = value
+        return declaration.enter(frame, 1, None, self.this, self.cells)
+
+    def call_two(self, run: object, value: Value, other: Value) -> Value:
+        assert isinstance(run, Run)
+        declaration = self.declaration
+        if not self.takes(run, 2):
+            return self.call(run, [value, other])
+        frame = declaration.activate(run, None)
+        slots = frame.slots
+        slots[0] = value
+        slots[1] = other
+        return declaration.enter(frame, 2, None, self.this, self.cells)
+
+    def takes(self, run: Run, count: int) -> bool:
+        """Whether so many arguments are just the first slots of a function of the running script."""
+        declaration = self.declaration
+        plain = declaration.plain and declaration.required <= count <= declaration.most
+        return plain and run.home is declaration.program
 
 
 class MakeClosure(Node):

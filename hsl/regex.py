@@ -44,6 +44,8 @@ MODIFIERS: Final = {
     ord("U"): UNGREEDY,
     ord("X"): 0,  # PCRE_EXTRA: unknown escapes are errors, as they always are today
 }
+WATCHED: Final = 8  # matches between two looks at the clock
+
 ENCAPSULATED: Final = re.compile(rb"/(.*)/([imusxUX]*)\Z", re.DOTALL)  # greedy: it ends at the last slash
 REFERENCE: Final = re.compile(rb"\$([0-9]{1,2})")
 CONTEXT: Final[Any] = _cy.create_match_context()
@@ -149,7 +151,7 @@ class Pattern:
         while matches.advance():
             parts.append(subject[done : matches.start])
             if isinstance(replacement, Function):
-                added = concatenation_text(replacement.call(run, [matches.groups()]))
+                added = concatenation_text(replacement.call_one(run, matches.groups()))
             else:
                 added = replacement if fixed else b"".join([matches.piece(part) for part in template])
             parts.append(added)
@@ -240,7 +242,7 @@ class Matches:
     With a run its budget of time is watched.
     """
 
-    __slots__ = ("data", "end", "pattern", "run", "start", "subject")
+    __slots__ = ("count", "data", "end", "pattern", "run", "start", "subject")
 
     def __init__(self, pattern: Pattern, subject: bytes, run: Run | None) -> None:
         self.pattern = pattern
@@ -249,10 +251,12 @@ class Matches:
         self.data: Any = None
         self.start = -1
         self.end = 0
+        self.count = 0
 
     def advance(self) -> bool:
         """Go to the next match; false if there is none. Raises ScriptError over the limits."""
-        if self.run is not None and self.start >= 0:
+        self.count += 1
+        if self.run is not None and self.count % WATCHED == 1:
             self.run.check_time()
         options = NOT_EMPTY_AT_START if self.start == self.end else 0
         self.data = self.pattern.search(self.subject, self.end, options)

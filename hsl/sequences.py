@@ -20,32 +20,37 @@ def entries(array: Array) -> tuple[list[Value], list[Value]]:
     return list(array.keys()), list(array.values())
 
 
+def keys(array: Array) -> Array:
+    """The keys as an array."""
+    return Array([share(key) for key in array.keys()])  # noqa: SIM118  (not a dict)
+
+
 def mapped(run: Run, callback: Function, array: Array) -> Array:
     """What the callback makes of each value, under the same keys."""
     if array.items is not None:
-        return Array([callback.call(run, [share(value)]) for value in list(array.items)])
-    keys, values = entries(array)
+        return Array([callback.call_one(run, share(value)) for value in list(array.items)])
+    names, values = entries(array)
     result = Array()
-    for index in range(len(keys)):
-        result.set(keys[index], callback.call(run, [share(values[index])]))
+    for index in range(len(names)):
+        result.set(names[index], callback.call_one(run, share(values[index])))
     return result
 
 
 def filtered(run: Run, callback: Function, array: Array) -> Array:
     """The values for which the callback returns true, under their keys."""
     result = Array()
-    keys, values = entries(array)
-    for index in range(len(keys)):
+    names, values = entries(array)
+    for index in range(len(names)):
         value = values[index]
-        if truthy(callback.call(run, [share(value)])):
-            result.set(keys[index], value)
+        if truthy(callback.call_one(run, share(value))):
+            result.set(names[index], value)
     return result
 
 
 def position(run: Run, callback: Function, values: list[Value], sought: bool) -> int:
     """The first value for which the truth of what the callback returns is the sought one; -1 without any."""
     for index in range(len(values)):
-        if truthy(callback.call(run, [share(values[index])])) is sought:
+        if truthy(callback.call_one(run, share(values[index]))) is sought:
             return index
     return -1
 
@@ -61,7 +66,7 @@ def reduced(run: Run, callback: Function, array: Array, initial: Value) -> Value
         carry = values[0]
         first = 1
     for index in range(first, len(values)):
-        carry = callback.call(run, [carry, values[index]])
+        carry = callback.call_two(run, carry, values[index])
     return carry
 
 
@@ -74,10 +79,10 @@ def includes(values: list[Value], needle: Value) -> bool:
 
 def arranged(run: Run, callback: Function, array: Array, by_keys: bool) -> Array:
     """Sorted by callback(a, b), which returns true if a comes before b. Keys stay with their values."""
-    keys, values = entries(array)
+    names, values = entries(array)
     result = Array()
-    for place in merge_sort(run, callback, keys if by_keys else values):
-        result.set(keys[place], share(values[place]))
+    for place in merge_sort(run, callback, names if by_keys else values):
+        result.set(names[place], share(values[place]))
     return result
 
 
@@ -109,7 +114,7 @@ def merge(
     while first < middle and second < end:
         left = order[first]
         right = order[second]
-        if truthy(before.call(run, [values[right], values[left]])):
+        if truthy(before.call_two(run, values[right], values[left])):
             merged.append(right)
             second += 1
         else:

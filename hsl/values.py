@@ -40,6 +40,13 @@ class Function:
     def call(self, run: object, arguments: list[Value]) -> Value:
         raise ScriptError(f"{self.name} cannot be called")
 
+    def call_one(self, run: object, value: Value) -> Value:
+        """`call` with one argument, without a list where that is possible."""
+        return self.call(run, [value])
+
+    def call_two(self, run: object, value: Value, other: Value) -> Value:
+        return self.call(run, [value, other])
+
     def same(self, other: Function) -> bool:
         """Whether both are the same function (===)."""
         return self is other
@@ -383,8 +390,10 @@ def to_number(value: Value) -> float:
 
 def number_text(number: float) -> str:
     """A number as scripts see it: 1.0 is `1`, no -0, no exponent from 1e-6 up to 1e21."""
-    if number.is_integer() and -EXACT <= number <= EXACT:
-        return str(int(number))
+    if -EXACT <= number <= EXACT:
+        whole = int(number)
+        if float(whole) == number:
+            return str(whole)
     if number != number:
         return "nan"
     if math.isinf(number):

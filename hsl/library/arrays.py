@@ -105,7 +105,7 @@ def explode(delimiter: bytes, string: bytes) -> Array:
 @chapter.function("array_keys", constant=True)
 def array_keys(array: Array) -> Array:
     """Return the keys of an array."""
-    return Array.of(share(key) for key in array.keys())  # noqa: SIM118  (not a dict)
+    return sequences.keys(array)
 
 
 @chapter.function("array_map")

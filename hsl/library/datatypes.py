@@ -18,7 +18,7 @@ def length(value: Value) -> float | None:
 @chapter.function("array", constant=True)
 def array(*args: Value) -> Array:
     """Return an array of the arguments."""
-    return Array.of(share(value) for value in args)
+    return Array([share(value) for value in args])
 
 
 @chapter.function("boolean", constant=True)
