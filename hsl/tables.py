@@ -40,8 +40,11 @@ def keep(path: Path, data: bytes) -> None:
     """Write the file at once or not at all: the folder may be read-only, and others may be starting too."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     with suppress(OSError):
-        draft.write_bytes(data)
-        draft.replace(path)
+        try:
+            draft.write_bytes(data)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
 
 
 def keywords(tables: Tables) -> frozenset[str]:
