@@ -18,6 +18,7 @@ from setuptools.command.build_py import build_py
 # functions (the hottest have nodes in hsl.intrinsics), and loading is fast enough.
 COMPILED = (
     "arithmetic",
+    "caching",
     "calls",
     "errors",
     "evaluator",

@@ -9,8 +9,8 @@ from typing import NoReturn
 
 import click
 
-from hsl.builtins import Builtin, BuiltinClass, Chapter, Option, Options
-from hsl.invocation import Parameter
+from hsl.builtins import BuiltinClass, Chapter, Option, Options
+from hsl.invocation import Builtin, Parameter
 
 Entry = Builtin | BuiltinClass
 

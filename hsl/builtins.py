@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache, cached_property, partial
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
-from hsl.invocation import REQUIRED, Invocation, Parameter, convert, wanted
+from hsl.invocation import REQUIRED, Builtin, Parameter, convert, wanted
 from hsl.run import Run
 from hsl.values import Array, Function, Object, Resource, Value
 
@@ -120,56 +120,6 @@ class Options:
     @classmethod
     def names(cls) -> list[str]:
         return [item.name for item in cls.declared().values()]
-
-
-class Builtin(Invocation):
-    """A declared function: how it is called, what it is called with, and its documentation."""
-
-    def __init__(
-        self,
-        name: str,
-        implementation: Callable[..., Any],
-        parameters: tuple[Parameter, ...],
-        *,
-        takes_run: bool,
-        is_async: bool,
-        chapter: str,
-        result: str,
-        doc: str,
-        aliases: tuple[str, ...],
-        stages: frozenset[str] | None,
-        halts: bool,
-        constant: bool,
-        node: type[CallBuiltin] | None,
-    ) -> None:
-        super().__init__(name, implementation, parameters, takes_run, is_async)
-        self.chapter = chapter
-        self.result = result
-        self.doc = doc
-        self.aliases = aliases
-        self.stages = stages  # None: everywhere
-        self.halts = halts  # ends the script (a verdict)
-        self.constant = constant  # the result depends on the arguments alone: calls may be folded while loading
-        self.node = node  # of calls, where it is not the general one
-
-    @property
-    def summary(self) -> str:
-        """The first line of the documentation."""
-        return self.doc.split("\n", 1)[0]
-
-    @property
-    def signature(self) -> str:
-        """The reference's notation: `strpos(string s, string find, [number offset]) -> number`."""
-        shown = []
-        for parameter in self.parameters:
-            text = f"{parameter.wanted} {parameter.name}"
-            if parameter.variadic:
-                text = f"...{parameter.name}"
-            elif not parameter.required:
-                text = f"[{text}]"
-            shown.append(text)
-        tail = f" -> {self.result}" if self.result != "none" else ""
-        return f"{self.name}({', '.join(shown)}){tail}"
 
 
 class BuiltinClass:

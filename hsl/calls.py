@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 
 from hsl.errors import ScriptError
 from hsl.functions import Declaration, ScriptFunction
-from hsl.invocation import Invocation
+from hsl.invocation import Builtin
 from hsl.nodes import Constant, Frame, Node
 from hsl.objects import ClassDeclaration, Instance
 from hsl.paths import subscript
@@ -71,7 +71,7 @@ class CallBuiltin(CallNode):
 
     __slots__ = ("builtin", "name", "third")
 
-    def __init__(self, span: Span, name: str, builtin: Invocation, arguments: Arguments) -> None:
+    def __init__(self, span: Span, name: str, builtin: Builtin, arguments: Arguments) -> None:
         super().__init__(span, arguments)
         self.name = name
         self.builtin = builtin

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from hsl.builtins import Builtin
 from hsl.errors import BudgetError, ScriptError
-from hsl.invocation import arity_problem
+from hsl.invocation import Builtin, arity_problem
 from hsl.nodes import (
     RETURN,
     Frame,

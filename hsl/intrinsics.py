@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from hsl.arithmetic import check_items, check_string
 from hsl.calls import Arguments, CallBuiltin
-from hsl.invocation import Invocation
+from hsl.invocation import Builtin
 from hsl.nodes import NAN, Frame
 from hsl.paths import BYTES
 from hsl.regex import Pattern, compile_pattern
@@ -344,7 +344,7 @@ class WithPattern(CallBuiltin):
 
     __slots__ = ("pattern", "source")
 
-    def __init__(self, span: Span, name: str, builtin: Invocation, arguments: Arguments) -> None:
+    def __init__(self, span: Span, name: str, builtin: Builtin, arguments: Arguments) -> None:
         super().__init__(span, name, builtin, arguments)
         self.source = b""
         self.pattern: Pattern = compile_pattern(b"")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from mypy_extensions import i64, mypyc_attr
+from mypy_extensions import i64
 
 from hsl.errors import ScriptError
 from hsl.run import Run
@@ -85,12 +85,12 @@ class Parameter:
         return wanted(self.types)
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
-class Invocation:
-    """A Python function with the parameters that scripts see. All calls raise ScriptError: wrong number or type of
-    arguments, or what the function itself reports. An `async def` is awaited through the bridge.
+class Builtin:
+    """A declared function: a Python function, the parameters that scripts see, and its documentation.
 
-    `call_none` … `call_three` are for plain counts: omitted parameters have a Python default that serves.
+    All calls raise ScriptError: wrong number or type of arguments, or what the function itself reports. An `async def`
+    is awaited through the bridge. `call_none` … `call_three` are for plain counts: omitted parameters have a Python
+    default that serves. (Subclasses in Python would make each of these calls a slow one.)
     """
 
     def __init__(
@@ -98,20 +98,56 @@ class Invocation:
         name: str,
         implementation: Callable[..., Any],
         parameters: tuple[Parameter, ...],
+        *,
         takes_run: bool,
         is_async: bool,
+        chapter: str,
+        result: str,
+        doc: str,
+        aliases: tuple[str, ...],
+        stages: frozenset[str] | None,
+        halts: bool,
+        constant: bool,
+        node: Any,
     ) -> None:
         self.name = name
         self.implementation: Callable[..., Any] = implementation
         self.parameters: list[Parameter] = list(parameters)
         self.takes_run = takes_run
         self.is_async = is_async
+        self.chapter = chapter
+        self.result = result
+        self.doc = doc
+        self.aliases = aliases
+        self.stages = stages  # None: everywhere
+        self.halts = halts  # ends the script (a verdict)
+        self.constant = constant  # the result depends on the arguments alone: calls may be folded while loading
+        self.node: Any = node  # the class of its calls (hsl.intrinsics), where that is not the general one
         self.minimum = sum([1 for item in parameters if item.required])
         variadic = any(item.variadic for item in parameters)
         self.maximum: int | None = None if variadic else len(parameters)
         self.first: i64 = self.fits(0)
         self.second: i64 = self.fits(1)
         self.third: i64 = self.fits(2)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the documentation."""
+        return self.doc.split("\n", 1)[0]
+
+    @property
+    def signature(self) -> str:
+        """The reference's notation: `strpos(string s, string find, [number offset]) -> number`."""
+        shown = []
+        for parameter in self.parameters:
+            text = f"{parameter.wanted} {parameter.name}"
+            if parameter.variadic:
+                text = f"...{parameter.name}"
+            elif not parameter.required:
+                text = f"[{text}]"
+            shown.append(text)
+        tail = f" -> {self.result}" if self.result != "none" else ""
+        return f"{self.name}({', '.join(shown)}){tail}"
 
     def parameter(self, index: int) -> Parameter:
         """The parameter that takes an argument: the last one may take many."""
@@ -131,22 +167,25 @@ class Invocation:
         return arity_problem(name or self.name, count, self.minimum, self.maximum)
 
     def call_none(self, run: Run, name: str) -> Value:
-        return self.finish(run, self.implementation(run) if self.takes_run else self.implementation())
+        implementation = self.implementation
+        return self.finish(run, implementation(run) if self.takes_run else implementation())
 
     def call_one(self, run: Run, name: str, value: Value) -> Value:
         first = fitted(self.first, value)
         if first is UNFIT:
             return self.call(run, [value], name)
-        return self.finish(run, self.implementation(run, first) if self.takes_run else self.implementation(first))
+        implementation = self.implementation
+        return self.finish(run, implementation(run, first) if self.takes_run else implementation(first))
 
     def call_two(self, run: Run, name: str, value: Value, other: Value) -> Value:
         first = fitted(self.first, value)
         second = fitted(self.second, other)
         if first is UNFIT or second is UNFIT:
             return self.call(run, [value, other], name)
+        implementation = self.implementation
         if self.takes_run:
-            return self.finish(run, self.implementation(run, first, second))
-        return self.finish(run, self.implementation(first, second))
+            return self.finish(run, implementation(run, first, second))
+        return self.finish(run, implementation(first, second))
 
     def call_three(self, run: Run, name: str, value: Value, other: Value, last: Value) -> Value:
         first = fitted(self.first, value)
@@ -154,9 +193,10 @@ class Invocation:
         third = fitted(self.third, last)
         if first is UNFIT or second is UNFIT or third is UNFIT:
             return self.call(run, [value, other, last], name)
+        implementation = self.implementation
         if self.takes_run:
-            return self.finish(run, self.implementation(run, first, second, third))
-        return self.finish(run, self.implementation(first, second, third))
+            return self.finish(run, implementation(run, first, second, third))
+        return self.finish(run, implementation(first, second, third))
 
     def call(self, run: Run, arguments: list[Value], name: str | None = None, receiver: Object | None = None) -> Value:
         """Call with any arguments. Methods get their receiver."""
@@ -176,7 +216,8 @@ class Invocation:
                 values.append(parameter.options())
             elif not parameter.variadic:
                 values.append(parameter.default)
-        return self.finish(run, self.implementation(*values))
+        implementation = self.implementation
+        return self.finish(run, implementation(*values))
 
     def argument(self, called: str, index: int, value: Value) -> object:
         """One argument as the implementation takes it."""

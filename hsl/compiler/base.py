@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from hsl import ast, expressions
-from hsl.builtins import Builtin, Registry
+from hsl.builtins import Registry
 from hsl.calls import CallNode
 from hsl.compiler.scopes import Scope
 from hsl.environment import Environment
 from hsl.errors import CompileError, Diagnostics, ScriptError, near
 from hsl.evaluator import Program
 from hsl.functions import BuiltinFunction, Declaration
+from hsl.invocation import Builtin
 from hsl.nodes import Constant, Frame, Node, Statement, constant
 from hsl.run import Run
 from hsl.source import Source, Span

@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterable
 
 from hsl import ast, calls, functions
-from hsl.builtins import Builtin, BuiltinClass, Options
-from hsl.caching import Cache, CacheOptions
+from hsl.builtins import BuiltinClass, Options
+from hsl.cacheoptions import CacheOptions
+from hsl.caching import Cache
 from hsl.compiler.assignments import Assignments
 from hsl.compiler.scopes import Module, Scope, value_of
 from hsl.errors import near
 from hsl.functions import Declaration
+from hsl.invocation import Builtin
 from hsl.nodes import Constant, Node
 from hsl.objects import ClassDeclaration
 from hsl.source import Span

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hsl import caching, calls, functions, loader, parser, regex, shared, values
+from hsl import cacheoptions, caching, calls, functions, loader, parser, regex, shared, values
 from hsl.compiler import Environment, base, compile_script, modules
 from hsl.errors import CompileError, ScriptError
 from hsl.library import core_registry, cryptographic, csvtext, dateandtime, encodings, packing
@@ -93,7 +93,7 @@ LIMITS = {
     "bytes of a format of `strftime()`, of its result": f"{dateandtime.MAX_FORMAT:,}, {dateandtime.MAX_DATE}",
     "shared variables of the process": f"{shared.MAX_VARIABLES:,}",
     "caches of the process, entries of one": (
-        f"{shared.MAX_BUCKETS:,}, {caching.MAX_ENTRIES:,.0f} (`size`, by default {caching.CacheOptions().size:g})"
+        f"{shared.MAX_BUCKETS:,}, {caching.MAX_ENTRIES:,.0f} (`size`, by default {cacheoptions.CacheOptions().size:g})"
     ),
     "syntax errors reported of one file, errors of one script": f"{parser.MAX_ERRORS}, {base.MAX_ERRORS}",
 }

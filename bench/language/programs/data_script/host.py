@@ -51,25 +51,25 @@ class MetricOptions(Options):
 @chapter.function("GetHeader")
 def get_header(run: Run, name: bytes) -> bytes | None:
     """Return a header's value, none without such a header."""
-    return message_of(run).headers.get(name)
+    return run.host.headers.get(name)
 
 
 @chapter.function("ScanRPD")
 def scan_rpd(run: Run) -> float:
     """Return the one scanner's verdict."""
-    return message_of(run).rpd
+    return run.host.rpd
 
 
 @chapter.function("ScanSA")
 def scan_sa(run: Run) -> float:
     """Return the other scanner's score."""
-    return message_of(run).sa
+    return run.host.sa
 
 
 @chapter.function("rate")
 def rate(run: Run, namespace: bytes, entry: bytes, count: float, interval: float) -> bool | float:
     """Account one and tell whether the limit allows it; with count 0 return how many there were."""
-    rates = message_of(run).gateway.rates
+    rates = run.host.gateway.rates
     key = (namespace, entry)
     used = rates.get(key, 0)
     if count == 0:
@@ -83,26 +83,20 @@ def rate(run: Run, namespace: bytes, entry: bytes, count: float, interval: float
 @chapter.function("SetMetaData")
 def set_metadata(run: Run, metadata: Array) -> None:
     """Set the message's metadata."""
-    message_of(run).metadata = dict(metadata.pairs())
+    run.host.metadata = dict(metadata.pairs())
 
 
 @chapter.function("GetMailQueueMetric")
 def get_mail_queue_metric(run: Run, options: MetricOptions | None = None) -> float:
     """Return how many entries of the queue match the filter."""
     assert options is not None
-    return float(message_of(run).gateway.queued.get(options.filter.get(b"senderdomain"), 0))
+    return float(run.host.gateway.queued.get(options.filter.get(b"senderdomain"), 0))
 
 
 @chapter.function("Defer", halts=True)
 def defer(run: Run, reason: bytes) -> None:
     """End the script."""
     raise Deferred(reason)
-
-
-def message_of(run: Run) -> Message:
-    message = run.host
-    assert isinstance(message, Message)
-    return message
 
 
 def main(program: Program, size: int) -> str:
