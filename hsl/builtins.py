@@ -78,6 +78,7 @@ class Options:
     """
 
     written: typing.ClassVar[Mapping[str, Declared]] = {}
+    by_name: typing.ClassVar[Mapping[Value, tuple[str, Option]]]
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Declared)}
@@ -98,24 +99,31 @@ class Options:
         }
 
     def __init__(self, **values: Any) -> None:
-        for name, value in values.items():
-            setattr(self, name, value)
+        if values:
+            vars(self).update(values)
 
     @classmethod
     def read(cls, function: str, array: Array | None) -> typing.Self:
         """The options that an array gives; errors name function, option, wanted and got."""
         result = cls()
-        if array is None:
+        entries = None if array is None else array.map
+        if not entries:
             return result
-        for attribute, declaration in cls.declared().items():
-            name = declaration.name.encode()
-            if array.has(name):
-                value = array.get(name)
-                if value is None and declaration.default is None:
-                    continue
-                where = f"option {declaration.name}"
-                setattr(result, attribute, convert(value, declaration.types, declaration.wants_int, function, where))
+        known = cls.__dict__.get("by_name") or cls.name_all()
+        for name, value in entries.items():
+            found = known.get(name)
+            if found is None or (value is None and found[1].default is None):
+                continue
+            attribute, declaration = found
+            where = f"option {declaration.name}"
+            setattr(result, attribute, convert(value, declaration.types, declaration.wants_int, function, where))
         return result
+
+    @classmethod
+    def name_all(cls) -> Mapping[Value, tuple[str, Option]]:
+        """The attribute and declaration of each option by its name, kept for the next call."""
+        cls.by_name = {item.name.encode(): (attribute, item) for attribute, item in cls.declared().items()}
+        return cls.by_name
 
     @classmethod
     def names(cls) -> list[str]:
