@@ -12,6 +12,7 @@ from hsl.nodes import (
     BREAK,
     NORMAL,
     RETURN,
+    Constant,
     Frame,
     Node,
     Sequence,
@@ -311,9 +312,12 @@ class Foreach(Statement):
 
 
 class Switch(Statement):
-    """Compares loosely, falls through; `break` leaves the switch, `continue` belongs to the loop around it."""
+    """Compares loosely, falls through; `break` leaves the switch, `continue` belongs to the loop around it.
 
-    __slots__ = ("bodies", "default", "subject", "tests")
+    `texts` finds the case of a string where all cases are literal strings.
+    """
+
+    __slots__ = ("bodies", "default", "subject", "tests", "texts")
 
     def __init__(
         self, span: Span, subject: Node, tests: list[Node | None], bodies: list[list[Statement]], default: int | None
@@ -322,19 +326,23 @@ class Switch(Statement):
         self.subject = subject
         self.tests = tests
         self.bodies = [in_sequence(body) for body in bodies]
-        self.default = default
+        self.default = len(bodies) if default is None else default
+        self.texts = literal_cases(tests)
 
-    def chosen(self, frame: Frame) -> list[Sequence | None]:
-        """The bodies from the first that fits."""
+    def start(self, frame: Frame) -> int:
+        """The place of the first body that runs."""
         value = self.subject.evaluate(frame)
-        for index, test in enumerate(self.tests):
+        texts = self.texts
+        if texts is not None and isinstance(value, bytes):
+            return texts.get(value, self.default)
+        for place, test in enumerate(self.tests):
             if test is not None and loose_equal(value, test.evaluate(frame)):
-                return self.bodies[index:]
-        return [] if self.default is None else self.bodies[self.default :]
+                return place
+        return self.default
 
     def execute(self, frame: Frame) -> int:
-        for body in self.chosen(frame):
-            ended = execute_all(body, frame)
+        for place in range(self.start(frame), len(self.bodies)):
+            ended = execute_all(self.bodies[place], frame)
             if ended == BREAK:
                 return NORMAL
             if ended != NORMAL:
@@ -342,13 +350,25 @@ class Switch(Statement):
         return NORMAL
 
     def steps(self, frame: Frame) -> Steps:
-        for body in self.chosen(frame):
-            ended = yield from steps_of_all(body, frame)
+        for place in range(self.start(frame), len(self.bodies)):
+            ended = yield from steps_of_all(self.bodies[place], frame)
             if ended == BREAK:
                 return NORMAL
             if ended != NORMAL:
                 return ended
         return NORMAL
+
+
+def literal_cases(tests: list[Node | None]) -> dict[bytes, int] | None:
+    """The places of cases that are all literal strings, of equal ones the first; else None."""
+    places: dict[bytes, int] = {}
+    for place, test in enumerate(tests):
+        if test is None:
+            continue
+        if not isinstance(test, Constant) or not isinstance(test.value, bytes):
+            return None
+        places.setdefault(test.value, place)
+    return places
 
 
 class Jump(Statement):

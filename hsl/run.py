@@ -38,6 +38,9 @@ class Budget(NamedTuple):
     output: int = 16 * 1024 * 1024  # bytes written by echo
 
 
+STANDARD: Final = Budget()
+
+
 class Run:
     """One execution of a program.
 
@@ -85,7 +88,7 @@ class Run:
         self.program = program
         self.host = host
         self.output = output or write_stdout
-        self.budget = budget or Budget()
+        self.budget = budget or STANDARD
         self.shared = shared or SharedStore()
         self.message_id = message_id
         self.variables = variables
