@@ -15,7 +15,6 @@ from hsl.nodes import (
     Constant,
     Frame,
     Node,
-    Sequence,
     Statement,
     Steps,
     execute_all,

@@ -207,10 +207,14 @@ class Builtin:
         values: list[object] = [] if receiver is None else [receiver]
         if self.takes_run:
             values.append(run)
-        called = name or self.name
+        declared = len(self.parameters)
         for index in range(count):
-            values.append(self.argument(called, index, arguments[index]))
-        for index in range(count, len(self.parameters)):
+            parameter = self.parameters[index if index < declared else declared - 1]
+            given = fitted(parameter.fits, arguments[index])
+            if given is UNFIT:
+                given = self.argument(name or self.name, index, arguments[index])
+            values.append(given)
+        for index in range(count, declared):
             parameter = self.parameters[index]
             if parameter.options is not None:
                 values.append(parameter.options())
@@ -220,11 +224,8 @@ class Builtin:
         return self.finish(run, implementation(*values))
 
     def argument(self, called: str, index: int, value: Value) -> object:
-        """One argument as the implementation takes it."""
+        """One argument that does not fit as it is, as the implementation takes it."""
         parameter = self.parameter(index)
-        given = fitted(parameter.fits, value)
-        if given is not UNFIT:
-            return given
         if parameter.options is not None:
             if value is None and parameter.default is None:
                 return parameter.options()
