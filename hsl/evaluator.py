@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from hsl.errors import BudgetError, Diagnostic, ScriptError
+from hsl.errors import BudgetError, Diagnostic, Halt, ScriptError
 from hsl.exceptions import caught
 from hsl.functions import BuiltinFunction
 from hsl.nodes import (
     BREAK,
+    HALT,
     NORMAL,
     RETURN,
     Constant,
@@ -19,6 +20,7 @@ from hsl.nodes import (
     Steps,
     execute_all,
     in_sequence,
+    result_of,
     steps_of_all,
 )
 from hsl.run import Run
@@ -54,6 +56,24 @@ class ExpressionStatement(Statement):
 
     def execute(self, frame: Frame) -> int:
         self.expression.evaluate(frame)
+        return NORMAL
+
+
+class HaltStatement(Statement):
+    """A verdict: it leaves the script as the end of a statement, not as an exception through all of them."""
+
+    __slots__ = ("expression",)
+
+    def __init__(self, expression: Node) -> None:
+        super().__init__(expression.span)
+        self.expression = expression
+
+    def execute(self, frame: Frame) -> int:
+        try:
+            self.expression.evaluate(frame)
+        except Halt as halt:
+            frame.run.halt = halt
+            return HALT
         return NORMAL
 
 
@@ -138,8 +158,8 @@ class While(Statement):
             ended = body.execute(frame)
             if ended == BREAK:
                 break
-            if ended == RETURN:
-                return RETURN
+            if ended >= RETURN:
+                return ended
         return NORMAL
 
     def steps(self, frame: Frame) -> Steps:
@@ -148,8 +168,8 @@ class While(Statement):
             ended = yield from self.body.steps(frame)
             if ended == BREAK:
                 break
-            if ended == RETURN:
-                return RETURN
+            if ended >= RETURN:
+                return ended
         return NORMAL
 
 
@@ -181,8 +201,8 @@ class For(Statement):
             ended = body.execute(frame)
             if ended == BREAK:
                 break
-            if ended == RETURN:
-                return RETURN
+            if ended >= RETURN:
+                return ended
             if step is not None:
                 step.execute(frame)
         return NORMAL
@@ -195,8 +215,8 @@ class For(Statement):
             ended = yield from self.body.steps(frame)
             if ended == BREAK:
                 break
-            if ended == RETURN:
-                return RETURN
+            if ended >= RETURN:
+                return ended
             if self.step is not None:
                 self.step.execute(frame)
         return NORMAL
@@ -249,8 +269,8 @@ class Foreach(Statement):
             ended = body.execute(frame)
             if ended == BREAK:
                 break
-            if ended == RETURN:
-                return RETURN
+            if ended >= RETURN:
+                return ended
         return NORMAL
 
     def walk_entries(self, frame: Frame, entries: dict[Value, Value]) -> int:
@@ -267,8 +287,8 @@ class Foreach(Statement):
             ended = body.execute(frame)
             if ended == BREAK:
                 break
-            if ended == RETURN:
-                return RETURN
+            if ended >= RETURN:
+                return ended
         return NORMAL
 
     def walk(self, frame: Frame, pairs: Iterator[tuple[Value, Value]]) -> int:
@@ -281,8 +301,8 @@ class Foreach(Statement):
             ended = body.execute(frame)
             if ended == BREAK:
                 break
-            if ended == RETURN:
-                return RETURN
+            if ended >= RETURN:
+                return ended
         return NORMAL
 
     def take(self, frame: Frame, key: Value, value: Value) -> None:
@@ -302,8 +322,8 @@ class Foreach(Statement):
                 ended = yield from self.body.steps(frame)
                 if ended == BREAK:
                     break
-                if ended == RETURN:
-                    return RETURN
+                if ended >= RETURN:
+                    return ended
             return NORMAL
         finally:
             if isinstance(subject, Array):
@@ -502,7 +522,8 @@ class RunModule(Statement):
     def execute(self, frame: Frame) -> int:
         if self.module not in frame.run.modules:
             frame.run.modules.add(self.module)
-            execute_all(self.sequence, frame)
+            if execute_all(self.sequence, frame) == HALT:
+                return HALT
         return NORMAL
 
 
@@ -541,7 +562,7 @@ class Program:
     def execute(self, run: Run) -> Value:
         """Run from the first statement. The value is that of a `return` outside functions, or None."""
         frame = Frame(run, run.globals)
-        return frame.result if execute_all(self.sequence, frame) == RETURN else None
+        return result_of(self.sequence, frame)
 
     def find_function(self, name: str) -> Function | None:
         """A function by name, the script's own first."""

@@ -8,15 +8,15 @@ from typing import Final
 from hsl.errors import BudgetError, ScriptError
 from hsl.invocation import Builtin, arity_problem
 from hsl.nodes import (
-    RETURN,
+    HALT,
     Frame,
     Node,
     Return,
     Sequence,
     Statement,
     Steps,
-    execute_all,
     in_sequence,
+    result_of,
     steps_of_all,
 )
 from hsl.run import Run
@@ -199,7 +199,7 @@ class Declaration:
         try:
             if self.single is not None:
                 return self.single.evaluate(frame)
-            return frame.result if execute_all(self.sequence, frame) == RETURN else None
+            return result_of(self.sequence, frame)
         except ScriptError as error:
             if error.span is None:
                 error.span = self.span if self.single is None else self.single.span
@@ -258,7 +258,9 @@ class Generator(Object):
             pair = next(self.iterator)
             self.ended = False
             return pair
-        except StopIteration:
+        except StopIteration as end:
+            if end.value == HALT:
+                raise run.take_halt() from None
             return None
         except ScriptError as error:
             run.trace(error, declaration.name, None)

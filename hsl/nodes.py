@@ -15,6 +15,7 @@ NORMAL: Final = 0  # how a statement ended
 BREAK: Final = 1
 CONTINUE: Final = 2
 RETURN: Final = 3
+HALT: Final = 4  # by a verdict, which is in `run.halt`
 
 NAN: Final = float("nan")
 
@@ -167,6 +168,16 @@ class Return(Statement):
         else:
             frame.result = None
         return RETURN
+
+
+def result_of(sequence: Sequence | None, frame: Frame) -> Value:
+    """Execute a body: what its `return` gives, or None. Raises the Halt of a verdict."""
+    ended = execute_all(sequence, frame)
+    if ended == RETURN:
+        return frame.result
+    if ended == HALT:
+        raise frame.run.take_halt()
+    return None
 
 
 class Sequence:

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
 from hsl import bridge
-from hsl.errors import BudgetError, ScriptError, StackEntry
+from hsl.errors import BudgetError, Halt, ScriptError, StackEntry
 from hsl.shared import SharedStore
 from hsl.slots import UNSET, Cell, Slot, is_set, settled
 from hsl.values import Value, share
@@ -56,6 +56,7 @@ class Run:
         "frames",
         "fuel",
         "globals",
+        "halt",
         "home",
         "host",
         "looked",
@@ -98,6 +99,7 @@ class Run:
         self.spaces: dict[Program, tuple[list[Slot], list[Frame | None]]] = {program: (self.globals, self.frames)}
         self.modules: set[int] = set()  # those that have run
         self.depth = 0  # of function calls
+        self.halt: Halt | None = None  # the verdict that is ending the script
         self.call_depth: int = self.budget.call_depth
         self.started = monotonic()
         self.deadline = self.started + self.budget.seconds
@@ -241,6 +243,13 @@ class Run:
                 held.content = share(value)
             else:
                 slots[slot] = share(value)
+
+    def take_halt(self) -> Halt:
+        """The verdict that ends the script."""
+        halt = self.halt
+        assert halt is not None
+        self.halt = None
+        return halt
 
     def trace(self, error: ScriptError, function: str, span: Span | None) -> None:
         """Note on its way out that an error passed a call."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from hsl import ast, evaluator, nodes, variables
+from hsl.calls import CallBuiltin
 from hsl.compiler.modules import Modules
 from hsl.functions import Declaration
 from hsl.nodes import Constant, Node, Statement
@@ -111,6 +112,8 @@ class Statements(Modules):
         """An expression whose value nobody wants."""
         if isinstance(expression, variables.AppendText):
             return variables.AppendTextStatement(expression)
+        if isinstance(expression, CallBuiltin) and expression.builtin.halts:
+            return evaluator.HaltStatement(expression)
         if isinstance(expression, variables.AssignLocal):
             if isinstance(expression.value, Constant):
                 return variables.StoreConstant(expression.span, expression.slot, expression.value.value)
