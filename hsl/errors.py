@@ -13,9 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from mypy_extensions import mypyc_attr
+
 from hsl.source import Span, printable
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class HslError(Exception):
     """The base of everything that is wrong with a script."""
 
@@ -54,6 +57,7 @@ class StackEntry(NamedTuple):
     span: Span | None
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class ScriptError(HslError):
     """A run-time error of a script. The innermost node that knows its place sets `span`; frames add to `stack`."""
 
@@ -91,6 +95,7 @@ class BudgetError(ScriptError):
     """A script that exceeded one of its budgets; it cannot be caught by the script."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Halt(BaseException):
     """Ends a script on purpose. Verdicts derive from it; like the cancellation of a task it is not an Exception."""
 
