@@ -115,6 +115,8 @@ class Functions(Assignments):
             self.slot(scope, name)
             scope.assigned.add(name)
         self.capture(captures, outer, declaration)
+        if scope.has_this and "this" in names and parameters is not None:
+            self.no_this(next(item.span for item in parameters if item.name == "this"))
         self.look_inside(body.statements, scope, declaration)
         compiled = self.body(body.statements)
         declaration.boxed = [slot for name, slot in scope.slots.items() if name in scope.boxed - scope.captured.keys()]
@@ -123,6 +125,10 @@ class Functions(Assignments):
         self.scope, self.loops, self.switches = outer, loops, switches
         self.deepest = max(deepest, self.deepest)
         return scope
+
+    def no_this(self, span: Span) -> None:
+        """Report that something else would take the name of the object that a method runs on."""
+        self.error("readonly", "$this cannot be assigned to", span)
 
     def capture(self, captures: Iterable[ast.Variable], outer: Scope, declaration: Declaration) -> None:
         """Give a closure's scope the variables that it captures."""

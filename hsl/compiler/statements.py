@@ -141,7 +141,9 @@ class Statements(Modules):
             self.error("global", "global outside a function", node.span)
             return evaluator.Block(node.span, [])
         for variable in node.variables:
-            if self.scope.captured.get(variable.name) is not None:
+            if variable.name == "this" and self.scope.has_this:
+                self.no_this(variable.span)
+            elif self.scope.captured.get(variable.name) is not None:
                 continue  # a closure that captured the script's variable has it already
             if variable.name in self.scope.slots:
                 self.error("global", f"${variable.name} is already a local variable", variable.span)
