@@ -75,7 +75,8 @@ class SlotTarget(Target):
         return settled(content)
 
     def undeclared(self) -> ScriptError:
-        return ScriptError(f"undeclared variable ${self.name}", self.span)
+        shown = self.name if "::" in self.name else f"${self.name}"
+        return ScriptError(f"undeclared variable {shown}", self.span)
 
     def peek(self, frame: Frame) -> Slot:
         content = self.load(frame)
