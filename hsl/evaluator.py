@@ -24,7 +24,7 @@ from hsl.nodes import (
     steps_of_all,
 )
 from hsl.run import Run
-from hsl.slots import UNSET, settled
+from hsl.slots import UNSET, Slot, settled
 from hsl.source import Span
 from hsl.values import Array, Function, Object, Value, loose_equal, share, to_string, type_name
 from hsl.variables import SlotTarget, Target
@@ -468,42 +468,52 @@ class Barrier(Statement):
 
     def execute(self, frame: Frame) -> int:
         name = self.enter(frame)
+        before = self.read(frame, name)
         try:
             return self.body.execute(frame)
         finally:
-            self.leave(frame, name)
+            self.leave(frame, name, before)
 
     def steps(self, frame: Frame) -> Steps:
         name = self.enter(frame)
+        before = self.read(frame, name)
         try:
             return (yield from self.body.steps(frame))
         finally:
-            self.leave(frame, name)
+            self.leave(frame, name, before)
 
     def enter(self, frame: Frame) -> bytes:
-        """Wait for the turn, and read the shared variable."""
+        """Wait for the turn."""
         name = to_string(self.name.evaluate(frame))
-        store = frame.run.shared
         try:
-            store.acquire(name, frame.run)
+            frame.run.shared.acquire(name, frame.run)
         except ScriptError as error:
             error.span = error.span or self.span
             raise
-        if self.variable is not None:
-            self.variable.remove(frame)
-            if name in store.variables:
-                self.variable.store(frame, share(store.variables[name]))
         return name
 
-    def leave(self, frame: Frame, name: bytes) -> None:
-        """Write the shared variable back if it was changed here, and let the next one in."""
-        store = frame.run.shared
+    def read(self, frame: Frame, name: bytes) -> Slot:
+        """Give the variable the shared value; what it holds then."""
+        variable, shared = self.variable, frame.run.shared.variables
+        if variable is None:
+            return UNSET
+        variable.remove(frame)
+        if name in shared:
+            variable.store(frame, share(shared[name]))
+        return variable.peek(frame)
+
+    def leave(self, frame: Frame, name: bytes, before: Slot) -> None:
+        """Write the variable back if it was changed here, and let the next one in.
+
+        A generator that is dropped comes here late: then the barrier may be another's, and is left alone.
+        """
+        store, variable = frame.run.shared, self.variable
         try:
-            if self.variable is not None:
-                value = self.variable.peek(frame)
-                if value is UNSET:
+            if variable is not None and store.holds(name, frame.run):
+                value = variable.peek(frame)
+                if value is UNSET and before is not UNSET:
                     store.forget(name)
-                else:
+                elif value is not before and value is not UNSET:
                     store.remember(name, settled(value))
         finally:
             store.release(name, frame.run)

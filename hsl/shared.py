@@ -155,6 +155,11 @@ class SharedStore:
         barrier.owner = run
         barrier.depth = 1
 
+    def holds(self, name: bytes, run: Run) -> bool:
+        """Whether a run is inside a barrier."""
+        barrier = self.barriers.get(name)
+        return barrier is not None and barrier.owner is run
+
     def release(self, name: bytes, run: Run) -> None:
         barrier = self.barriers.get(name)
         if barrier is None or barrier.owner is not run:
