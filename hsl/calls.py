@@ -10,7 +10,7 @@ from hsl.invocation import Builtin
 from hsl.nodes import Constant, Frame, Node
 from hsl.objects import ClassDeclaration, Instance
 from hsl.paths import subscript
-from hsl.run import Run
+from hsl.run import HEAVY, WORTH, Run
 from hsl.slots import Cell
 from hsl.source import Span
 from hsl.values import Array, Function, Object, Value, share, type_name
@@ -102,6 +102,10 @@ class CallBuiltin(CallNode):
         first = self.first.evaluate(frame) if count > 0 else None
         second = self.second.evaluate(frame) if count > 1 else None
         third = self.third.evaluate(frame) if count > 2 else None
+        if isinstance(first, bytes) and len(first) > HEAVY:
+            frame.run.fuel -= len(first) >> WORTH
+        if isinstance(third, bytes) and len(third) > HEAVY:  # the subject of str_replace() and the like
+            frame.run.fuel -= len(third) >> WORTH
         try:
             if count == 1:
                 return self.one(frame.run, first)

@@ -12,10 +12,10 @@ from hsl.errors import ScriptError
 from hsl.exceptions import thrown
 from hsl.nodes import NAN, Frame, Node, Number, linked
 from hsl.regex import Pattern, compile_pattern
+from hsl.run import HEAVY, WORTH
 from hsl.slots import UNSET, settled
 from hsl.source import Span
 from hsl.values import (
-    MAX_STRING,
     Array,
     Value,
     concatenation_text,
@@ -333,8 +333,9 @@ class Concatenation(Node):
                 text = value if isinstance(value, bytes) else concatenation_text(value)
                 size += len(text)
                 texts.append(text)
-            if size > MAX_STRING:
+            if size > HEAVY:
                 arithmetic.check_string(size)
+                frame.run.fuel -= size >> WORTH
         except ScriptError as error:
             raise self.located(error) from None
         return b"".join(texts)

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from hsl.source import Span
 
 T = TypeVar("T")
-SLICE: Final = 50  # steps between two looks at the clock; up to four times as many while they are quick
-QUICK: Final = 0.001  # seconds that a slice may take
+SLICE: Final = 50  # steps between two looks at the clock; more while they are quick
+LONGEST: Final = 800  # the most
+HEAVY: Final = 1 << 16  # bytes of a string from which on work on it costs more than a step
+WORTH: Final = 12  # so many bits of its length are worth a step
+QUICK: Final = 0.0005  # seconds that a slice may take
 TURN: Final = 0.005  # seconds after which other sessions get their turn
 
 # The evaluator recurses as deep as a script's expressions and calls nest; both are capped (parser.MAX_DEPTH,
@@ -184,7 +187,13 @@ class Run:
         """
         self.steps += self.slice
         now = monotonic()
-        longest = self.slice * 2 if now - self.looked < QUICK and self.slice < 4 * SLICE else SLICE
+        longest = (
+            self.slice * 2
+            if now - self.looked < QUICK and self.slice < LONGEST
+            else SLICE
+            if now - self.looked > QUICK
+            else self.slice
+        )
         self.looked = now
         self.slice = min(longest, self.budget.steps - self.steps)
         if self.slice <= 0:
