@@ -187,15 +187,12 @@ class Run:
         """
         self.steps += self.slice
         now = monotonic()
-        longest = (
-            self.slice * 2
-            if now - self.looked < QUICK and self.slice < LONGEST
-            else SLICE
-            if now - self.looked > QUICK
-            else self.slice
-        )
+        if now - self.looked > QUICK:
+            self.slice = SLICE
+        elif self.slice < LONGEST:
+            self.slice *= 2
         self.looked = now
-        self.slice = min(longest, self.budget.steps - self.steps)
+        self.slice = min(self.slice, self.budget.steps - self.steps)
         if self.slice <= 0:
             raise BudgetError(f"the script exceeded its budget of {self.budget.steps} steps")
         self.fuel = self.slice - 1
