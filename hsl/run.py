@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
 
@@ -54,6 +54,7 @@ class Run:
     __slots__ = (
         "budget",
         "call_depth",
+        "closing",
         "deadline",
         "depth",
         "frames",
@@ -112,6 +113,7 @@ class Run:
         self.turn_ends = self.started + TURN
         self.nesting = 0  # of the nodes in all running functions
         self.written = 0
+        self.closing: list[Callable[[], None]] | None = None  # what the end of the run calls
 
     def space(self, program: Program) -> list[Slot]:
         """The variables of a program before it runs: what the host sets, class statics, data imports."""
@@ -151,7 +153,22 @@ class Run:
         except MemoryError:
             raise BudgetError("the script needs too much memory", self.program.span) from None
         finally:
+            if self.closing is not None:
+                self.close()
             self.shared.release_all(self)
+
+    def at_end(self, close: Callable[[], None]) -> None:
+        """Have something called when the run ends, however it ends (a resource's close); the last one first."""
+        if self.closing is None:
+            self.closing = []
+        self.closing.append(close)
+
+    def close(self) -> None:
+        """Call what waits for the end of the run. Each is called; their errors are dropped."""
+        waiting, self.closing = self.closing or [], None
+        for close in reversed(waiting):
+            with suppress(Exception):
+                close()
 
     async def execute_async(self, limit: Callable[[], AbstractAsyncContextManager[object]] = nullcontext) -> Value:
         """The same on an event loop: builtins may wait, and other tasks get their turns.

@@ -193,3 +193,17 @@ def test_memory_error_is_a_script_error() -> None:
 
     with pytest.raises(BudgetError, match="the script needs too much memory"):
         Run(load("echo 1;"), output=out_of_memory).execute()
+
+
+def test_what_a_run_opened_is_closed_when_it_ends() -> None:
+    run = Run(load("throw 1;"))
+    closed: list[int] = []
+
+    def fail() -> None:
+        raise OSError
+
+    for close in (lambda: closed.append(1), fail, lambda: closed.append(3)):
+        run.at_end(close)
+    with pytest.raises(ScriptError):
+        run.execute()
+    assert closed == [3, 1]
