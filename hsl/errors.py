@@ -38,6 +38,7 @@ class Diagnostic(NamedTuple):
         return f"{text}\n    hint: {self.hint}" if self.hint else text
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CompileError(HslError):
     """A script that does not load. `diagnostics` holds all errors found (and the warnings), in order of place."""
 

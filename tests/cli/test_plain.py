@@ -68,7 +68,7 @@ def test_a_reader_that_went_away_ends_the_script_quietly(tmp_path: Path) -> None
 
 def test_an_interrupt_ends_the_script(tmp_path: Path) -> None:
     script = tmp_path / "one.hsl"
-    script.write_text('echo "begun"; forever { }')
+    script.write_text('echo "begun"; forever { $x = str_repeat("x", 50000); }')
     running = subprocess.Popen(
         [sys.executable, "-c", SHORT, "run", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
