@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from hsl.values import Array, Value
 
 
 @runtime_checkable
@@ -31,3 +34,24 @@ class HasSerial(Protocol):
     """A host that knows the serial number of its installation."""
 
     def serial(self) -> bytes: ...
+
+
+@runtime_checkable
+class QueuesMail(Protocol):
+    """A host with a mail queue and an SMTP client. Both raise ScriptError for wrong addresses, options and names.
+
+    An address is a string, or an array of `localpart` and `domain` (and `params`, where it is sent at once).
+    """
+
+    async def queue_mail(
+        self, message: bytes, sender: Value, recipient: Value, transportid: bytes, options: Array | None
+    ) -> Array:
+        """Put a message into the queue, durably: its ids, `transaction` and `queue`.
+
+        `options`: metadata, jobid, quotas, hold, delay.
+        """
+        ...
+
+    async def send_mail(self, message: bytes, sender: Value, recipients: Array, server: Value) -> Array:
+        """Send a message at once to a server (an array of settings, or a transport's id): its `result` or `error`."""
+        ...
