@@ -7,7 +7,7 @@ by `seconds_left(run, wanted)`. Tests may give a host any object of these shapes
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from hsl.errors import ScriptError
@@ -83,31 +83,31 @@ class Policy(Protocol):
 
 
 class HTTPRequest(NamedTuple):
-    """One request. All bytes are as they go over the wire; whoever builds it has refused CR, LF and NUL."""
+    """One request. The URL is encoded and sent as it is; whoever builds the request has refused CR, LF and NUL."""
 
-    url: str  # encoded already: sent as it is
+    url: str
     method: str = "GET"
-    headers: tuple[tuple[bytes, bytes], ...] = ()
-    body: bytes | Callable[[], AsyncIterator[bytes]] | None = None
+    headers: tuple[tuple[str, str], ...] = ()  # text of Latin-1: each character a byte
+    body: bytes | None = None
     connect_timeout: float = 10.0
-    timeout: float | None = None  # of the whole request after it is connected
-    max_size: int = 0  # bytes of content, decoded; more raises NetworkError("too-large")
-    redirects: int = 0  # that are followed; -1: up to the limit of the implementation
+    timeout: float | None = None  # seconds for the rest, once the connection stands; None: only `total` counts
+    total: float = 30.0  # seconds in all, redirects included
+    max_size: int = 1 << 20  # bytes of content; more raise NetworkError("too-large")
+    redirects: int = 0  # to follow; -1: as many as the implementation allows
     sourceip: str | None = None
     proxy: str | None = None  # a URL; empty: none; None: as the environment says
     tls_verify_peer: bool = True
     tls_verify_host: bool = True
-    tls_client_cert: str | None = None
 
 
 class HTTPResponse(NamedTuple):
-    """The last response: `content` is decoded (gzip, deflate), headers are as they came."""
+    """The last response: content and headers as they came, chunks joined."""
 
+    version: str
     status: int
-    reason: bytes
+    reason: str
     headers: tuple[tuple[bytes, bytes], ...]
     content: bytes
-    version: str = "1.1"
 
 
 class HTTP(Protocol):
@@ -117,14 +117,32 @@ class HTTP(Protocol):
         """The response, whatever its status. Raises NetworkError; NotPermitted, also for a redirect's target."""
         ...
 
+    def enqueue(self, request: HTTPRequest, *, queue: int = 0, retries: int = 0, delay: float = 0.0) -> bool:
+        """Have a request made in the background, and again `delay` seconds after each failure.
+
+        Those of one queue are made one after the other. Returns false when too many wait already.
+        """
+        ...
+
 
 class Network(Protocol):
-    """What a host shows as `network`. `sockets` is what hsl/library/sockets.py describes and runtime/sockets.py does."""
+    """What a host shows as `network`. `sockets`: as hsl/library/sockets.py describes it."""
 
-    policy: Policy
-    dns: DNS
-    http: HTTP
-    sockets: Any
+    @property
+    def policy(self) -> Policy: ...
+
+    @property
+    def dns(self) -> DNS: ...
+
+    @property
+    def http(self) -> HTTP: ...
+
+    @property
+    def sockets(self) -> Any: ...
+
+    def source(self, address_id: str) -> str | None:
+        """The source address that is configured under an id (`netaddr:ID` in scripts)."""
+        ...
 
 
 def network_of(run: Run, function: str) -> Network:
