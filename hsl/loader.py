@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import BinaryIO
 
 from hsl.environment import LoadError
 from hsl.errors import near
@@ -88,22 +91,12 @@ class FileLoader:
 
     def locate(self, name: str) -> Path:
         """Where a file would be. Raises LoadError outside the root."""
-        try:
-            place = (self.root / name).resolve()
-        except (OSError, RuntimeError) as error:
-            raise LoadError(f"cannot read {name}: {error}") from None
-        except ValueError:  # what no file name can hold
-            raise LoadError(f"{name!r} is not a file name") from None
-        if not place.is_relative_to(self.root):
-            raise LoadError(f"{name} is outside the script root")
-        return place
+        return locate(self.root, name)
 
     def read(self, name: str, limit: int) -> tuple[str, bytes]:
-        place = self.locate(name)
         try:
-            if place.exists() and not place.is_file():
-                raise LoadError(f"cannot read {name}: it is not a file")
-            with place.open("rb") as stream:
+            place, stream = open_below(self.root, name)
+            with stream:
                 data = stream.read(limit + 1)
         except OSError as error:
             raise LoadError(f"cannot read {name}: {error.strerror}{self.suggestion(name)}") from None
@@ -135,3 +128,29 @@ def file_name(path: str) -> str:
     if not name or "\0" in name:
         raise LoadError(f"{path!r} is not a file name")
     return name
+
+
+def locate(root: Path, name: str) -> Path:
+    """Where a file below a folder (resolved already) would be, symbolic links followed. Raises LoadError outside."""
+    try:
+        place = (root / name).resolve()
+    except (OSError, RuntimeError) as error:
+        raise LoadError(f"cannot read {name}: {error}") from None
+    except ValueError:  # what no file name can hold
+        raise LoadError(f"{name!r} is not a file name") from None
+    if not place.is_relative_to(root):
+        raise LoadError(f"{name} is outside the script root")
+    return place
+
+
+def open_below(root: Path, name: str) -> tuple[Path, BinaryIO]:
+    """A file below a folder (resolved already): its path, and its bytes to be read; opening never waits.
+
+    Raises LoadError outside the folder and for what is no file (folders, devices, FIFOs), OSError as the system does.
+    """
+    place = locate(root, name)
+    handle = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise LoadError(f"cannot read {name}: it is not a file")
+    return place, os.fdopen(handle, "rb")

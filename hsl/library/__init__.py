@@ -13,6 +13,7 @@ from hsl.library import (
     dateandtime,
     domains,
     encodings,
+    files,
     mathematical,
     misc,
     packing,
@@ -35,6 +36,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     strings.chapter,
     regularexpression.chapter,
     sharedmemory.chapter,
+    files.chapter,
 )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hsl.values import Array, Value
 
 
@@ -55,3 +57,11 @@ class QueuesMail(Protocol):
     async def send_mail(self, message: bytes, sender: Value, recipients: Array, server: Value) -> Array:
         """Send a message at once to a server (an array of settings, or a transport's id): its `result` or `error`."""
         ...
+
+
+@runtime_checkable
+class HasFiles(Protocol):
+    """A host with a folder below which scripts may read files; None: none of its own."""
+
+    @property
+    def rootpath(self) -> Path | None: ...
