@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import dns.asyncresolver
 import dns.exception
@@ -25,6 +25,7 @@ from dns.rdtypes.ANY.PTR import PTR
 
 from hsl.runtime.reply import Enhanced
 
+T = TypeVar("T")
 MAX_HOSTS = 20  # mail hosts of one domain, and addresses of one host, that are looked at
 MAX_NAMES = 4  # names of one PTR answer that are verified
 POSITIVE_TTL = 3600.0  # an answer is kept for its own TTL, but no longer (seconds)
@@ -111,7 +112,7 @@ class DnsResolver:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.table = TableResolver(hosts, mx)
-        self.cache = AnswerCache(size, clock)
+        self.cache: AnswerCache[list[str] | None] = AnswerCache(size, clock)
         self.timeout = timeout
         self.asks_ptr = ptr
         try:
@@ -205,15 +206,15 @@ class DnsResolver:
         return [answer_text(record) for record in answer.rrset], min(float(answer.rrset.ttl), POSITIVE_TTL)
 
 
-class AnswerCache:
+class AnswerCache(Generic[T]):
     """Answers with an end, at most `size` of them; the least recently used goes first."""
 
     def __init__(self, size: int, clock: Callable[[], float]) -> None:
         self.size = size
         self.clock = clock
-        self.entries: OrderedDict[tuple[str, str], tuple[float, list[str] | None]] = OrderedDict()
+        self.entries: OrderedDict[tuple[str, str], tuple[float, T]] = OrderedDict()
 
-    def get(self, key: tuple[str, str]) -> tuple[bool, list[str] | None]:
+    def get(self, key: tuple[str, str]) -> tuple[bool, T | None]:
         """(True, answers) for a live entry, else (False, None)."""
         entry = self.entries.get(key)
         if entry is None:
@@ -224,7 +225,7 @@ class AnswerCache:
         self.entries.move_to_end(key)
         return True, entry[1]
 
-    def put(self, key: tuple[str, str], answers: list[str] | None, seconds: float) -> None:
+    def put(self, key: tuple[str, str], answers: T, seconds: float) -> None:
         if seconds <= 0 or self.size <= 0:
             return
         self.entries[key] = (self.clock() + seconds, answers)

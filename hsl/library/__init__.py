@@ -11,9 +11,10 @@ from hsl.library import (
     cryptographic,
     datatypes,
     dateandtime,
-    domains,
+    dns,
     encodings,
     files,
+    http,
     mathematical,
     misc,
     packing,
@@ -27,8 +28,10 @@ CHAPTERS: tuple[Chapter, ...] = (
     cryptographic.chapter,
     datatypes.chapter,
     dateandtime.chapter,
-    domains.chapter,
+    dns.chapter,
     encodings.chapter,
+    http.chapter,
+    files.chapter,
     packing.chapter,
     exceptions.chapter,
     mathematical.chapter,
@@ -36,7 +39,6 @@ CHAPTERS: tuple[Chapter, ...] = (
     strings.chapter,
     regularexpression.chapter,
     sharedmemory.chapter,
-    files.chapter,
 )
 
 
