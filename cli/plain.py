@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from hsl.environment import Environment
     from hsl.evaluator import Program
 
+GRACE = 1.0  # seconds that a script may overrun its time, inside a builtin that waits
+
 
 def main() -> None:
     """The entry of the command. Everything but `hsl run FILE` is click's."""
@@ -40,15 +42,47 @@ def run_plain(file: Path, root: Path | None) -> int:
     from hsl.errors import ScriptError
     from hsl.run import Run
 
-    program = load(file, plain_environment(loader_for(file, root)))
+    environment = plain_environment(loader_for(file, root))
+    program = load(file, environment)
     if program is None:
         return 1
     try:
-        Run(program).execute()
+        if waits(environment):
+            run_waiting(program)
+        else:
+            Run(program).execute()
     except ScriptError as error:
         complain(error.render())
         return 1
     return 0
+
+
+def waits(environment: Environment) -> bool:
+    """Whether the script that was compiled in this environment names a function, or a class, that waits."""
+    registry = environment.registry
+    used = [entry.built for entry in registry.entries.values() if entry.built is not None]
+    functions = {item.name for item in used}
+    classes = [item for item in registry.classes.values() if item.name in functions or "static_methods" in vars(item)]
+    methods = [method for item in classes for method in (*item.methods.values(), *item.static_methods.values())]
+    return any(item.is_async for item in (*used, *methods))
+
+
+def run_waiting(program: Program) -> None:
+    """Run a script that waits, on an event loop with a network. Raises ScriptError."""
+    import asyncio
+
+    from hsl.run import Run
+    from hsl.runtime.plainhost import PlainHost
+
+    async def execute() -> None:
+        host = PlainHost()
+        run = Run(program, host=host)
+        try:
+            await run.execute_async(lambda: asyncio.timeout(run.remaining() + GRACE))
+        finally:
+            await host.close()
+
+    asyncio.run(execute())
 
 
 def load(file: Path, environment: Environment) -> Program | None:

@@ -35,8 +35,7 @@ def command(stage: str | None, root: Path | None, **options: Unpack[StageOptions
         try:
             loop(runner, session)
         finally:
-            if session.bench is not None:
-                runner.run(session.bench.close())
+            runner.run(session.close())
 
 
 async def open_session(stage: str | None, root: Path, options: StageOptions) -> Session:

@@ -24,6 +24,7 @@ from hsl.evaluator import Program
 from hsl.objects import ClassDeclaration, Instance
 from hsl.parser import MAX_SOURCE, parse
 from hsl.runtime.context import Context
+from hsl.runtime.plainhost import PlainHost
 from hsl.runtime.stages import STAGES, environment
 from hsl.shared import SharedStore
 from hsl.source import Source
@@ -61,8 +62,15 @@ class Session:
         self.scene = scene
         self.workspace = Workspace()
         self.shared = SharedStore()  # of the language alone; a stage has the process's
+        self.host = PlainHost()  # of the language alone
         self.warned: set[tuple[str, int, str]] = set()
         self.inputs = 0
+
+    async def close(self) -> None:
+        """End what the bench and the host have opened."""
+        if self.bench is not None:
+            await self.bench.close()
+        await self.host.close()
 
     @property
     def stage(self) -> str | None:
@@ -164,7 +172,7 @@ class Session:
         return [*(output.split("\n") if written else []), *lines]
 
     async def execute_plain(self, program: Program, output: Callable[[bytes], None]) -> tuple[Value, list[str]]:
-        run = self.workspace.start(program, output=output, shared=self.shared)
+        run = self.workspace.start(program, host=self.host, output=output, shared=self.shared)
         try:
             return await run.execute_async(), []
         except ScriptError as error:

@@ -45,6 +45,7 @@ from hsl.runtime.model import (
     Result,
     Transaction,
 )
+from hsl.runtime.network import ScriptNetwork
 from hsl.runtime.protocols import Rates, Slots, SpamScanner
 from hsl.runtime.rates import MemoryRates
 from hsl.runtime.runner import Services, StageRunner
@@ -129,6 +130,7 @@ class Workbench:
         clock = SystemClock()
         spam = open_spam(settings.get("spam", "embedded"), log, clock)
         rates, slots, close = await open_state(settings.get("rate", "memory"), log, clock)
+        network = ScriptNetwork(sources={item.id: item.address for item in NETADDRESSES.values()}, log=log)
         services = Services(
             rates=rates,
             slots=slots,
@@ -141,8 +143,10 @@ class Workbench:
             log=log,
             shared=SharedStore(turns=lambda: asyncio.get_running_loop().create_future()),
             hostname="gateway.example.com",
+            network=network,
         )
-        return cls(scene, services, budget or Budget(), [close] if close else [])
+        closers = [network.close, close] if close else [network.close]
+        return cls(scene, services, budget or Budget(), closers)
 
     async def close(self) -> None:
         for closer in self.closers:

@@ -26,6 +26,7 @@ from hsl.values import Array, Value
 
 if TYPE_CHECKING:
     from hsl.runtime.data import MessageState
+    from hsl.runtime.network import ScriptNetwork
     from hsl.runtime.runner import Services
 
 Getters = dict[str, Callable[[Any], Value]]
@@ -184,7 +185,11 @@ class Context:
         """A text of the script as it may be logged: without credentials."""
         return data
 
-    # What the standard library asks of its host (hsl.library.host).
+    # What the standard library asks of its host (hsl.library.host, hsl.library.network).
+
+    @property
+    def network(self) -> ScriptNetwork | None:
+        return self.services.network
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -21,6 +21,7 @@ from hsl.run import Budget, Run
 from hsl.runtime.context import Context, text
 from hsl.runtime.log import Log
 from hsl.runtime.model import NetAddress
+from hsl.runtime.network import ScriptNetwork
 from hsl.runtime.protocols import BackendUnavailable, Clock, OutbreakScanner, QueueMetrics, Rates, Slots, SpamScanner
 from hsl.runtime.reply import Reply, reply
 from hsl.runtime.stages import STAGES, Answer, Stage, environment
@@ -47,6 +48,7 @@ class Services:
     shared: SharedStore
     hostname: str
     defer_code: int = 421
+    network: ScriptNetwork | None = None  # None: scripts cannot reach anything
 
 
 class StageRunner:

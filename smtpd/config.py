@@ -223,8 +223,21 @@ class Budgets(Section):
     seconds: Seconds = 30.0
 
 
+class ScriptNetwork(Section):
+    """What scripts may reach, by DNS questions to servers that they name, HTTP and sockets.
+
+    Of the networks that hold an address the longest decides. Link-local and cloud metadata addresses are denied unless
+    an `allow` names them, or a network as long as theirs.
+    """
+
+    allow: list[str] = []  # networks; default: everything
+    deny: list[str] = []  # networks, besides those that are always denied
+    unix: list[str] = []  # absolute paths of UNIX sockets; no others may be reached
+
+
 class Scripting(Section):
     rootpath: Path = Path(".")
+    network: ScriptNetwork = ScriptNetwork()
     budgets: Budgets = Budgets()
     defer_code: Literal[421, 451] = 421  # what Defer() answers at end of data
 

@@ -40,6 +40,7 @@ def check_references(document: Document, folder: Path) -> None:
         check_address(document, (*path, "address"))
     for path in document.each("resolver", "servers"):
         check_address(document, path)
+    check_script_network(document)
     check_hooks(document, folder)
     check_state(document)
     check_scanner(document)
@@ -121,6 +122,21 @@ def check_networks(document: Document, path: KeyPath) -> None:
             )
         elif ipaddress.ip_interface(text).ip != network.network_address:
             document.findings.error("network", f"{text!r} has host bits set", span, f"did you mean '{network}'?")
+
+
+def check_script_network(document: Document) -> None:
+    path = ("scripting", "network")
+    for item in (*document.each(*path, "allow"), *document.each(*path, "deny")):
+        text = document.text(item)
+        try:
+            ipaddress.ip_network(text or "0.0.0.0", strict=False)
+        except ValueError:
+            span = document.value_span(item)
+            document.findings.error("network", f"{text!r} is not a network", span, "write it like 192.0.2.0/24")
+    for item in document.each(*path, "unix"):
+        text = document.text(item)
+        if text is not None and not text.startswith("/"):
+            document.findings.error("network", f"{text!r} is not an absolute path", document.value_span(item))
 
 
 def check_tls(document: Document, path: KeyPath, folder: Path) -> None:

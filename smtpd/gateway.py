@@ -22,6 +22,7 @@ from hsl.runtime.clock import SystemClock
 from hsl.runtime.dns import DnsResolver, Resolver, TableResolver
 from hsl.runtime.log import Log
 from hsl.runtime.model import NetAddress
+from hsl.runtime.network import NetworkPolicy, ScriptNetwork
 from hsl.runtime.protocols import OutbreakScanner, Rates, Slots, SpamScanner
 from hsl.runtime.queue import QueueError, SQLiteQueue
 from hsl.runtime.rates import MemoryRates
@@ -155,6 +156,16 @@ class Gateway:
         self.rates, self.slots = await self._open_state(stack)
         self.spam, self.outbreak = self._scanners()
         self.resolver = self._resolver()
+        given = config.resolver
+        self.network = ScriptNetwork(
+            network_policy(config),
+            servers=given.servers,
+            port=given.port,
+            table=TableResolver(given.hosts, given.mx),
+            sources=source_addresses(config),
+            log=self.log,
+        )
+        stack.push_async_callback(self.network.close)
         self.shared = SharedStore(
             turns=asyncio.get_running_loop().create_future, rest=lambda: asyncio.sleep(SCRIPT_REST)
         )
@@ -259,6 +270,7 @@ class Gateway:
             shared=self.shared,
             hostname=config.environment.hostname,
             defer_code=config.scripting.defer_code,
+            network=self.network,
         )
         return StageRunner(hooks, services, Budget(config.scripting.budgets.steps, config.scripting.budgets.seconds))
 
@@ -299,6 +311,7 @@ class Gateway:
     def _take_over(self, config: Config, hooks: Hooks) -> None:
         """Without a wait: a session or an attempt has either the old set or the new one."""
         self.config = config
+        self.network.configure(network_policy(config), source_addresses(config))
         self.scheduler.runner = self._runner(config, hooks.delivery)
         self.scheduler.transports = TransportTable(config)
         for server in config.servers:
@@ -315,6 +328,15 @@ class Gateway:
             server.tls_context = make_context(str(server.config.tls.certificate), str(server.config.tls.privatekey))
         except (OSError, ValueError) as error:
             self.log.error("certificate-kept", server=server.config.id, error=describe(error))
+
+
+def network_policy(config: Config) -> NetworkPolicy:
+    given = config.scripting.network
+    return NetworkPolicy(given.allow, given.deny, given.unix)
+
+
+def source_addresses(config: Config) -> dict[str, str]:
+    return {item.id: item.address for item in config.addresses}
 
 
 def merge(running: Config, new: Config) -> Config:

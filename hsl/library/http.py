@@ -23,16 +23,16 @@ MAX_HEADER = 64 * 1024  # bytes of one
 MAX_SECONDS = 3600.0  # of a request in the background
 BACKGROUND = 60.0  # seconds of one without a timeout
 PIECE = 65536.0  # bytes that a post function is asked for
-METHOD = re.compile(rb"[A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{0,31}\Z")
-NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")  # RFC 9110 5.6.2
-CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-PLACE = re.compile(rb"\$([1-9][0-9]{0,3})")
-URL = re.compile(
-    r"(?P<scheme>https?)://(?:(?P<user>[^/?#@\\\[\]]*)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^/?#@:\\\[\]%]+)"
-    r"(?P<port>:[0-9]{0,5})?(?P<rest>[/?][^#]*)?(?:#.*)?\Z",
-    re.IGNORECASE,
+# Patterns: compiled when they are first used (re keeps them).
+METHOD = rb"[A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]{0,31}\Z"
+NAME = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z"  # RFC 9110 5.6.2
+CONTROL = r"[\x00-\x08\x0a-\x1f\x7f]"
+PLACE = rb"\$([1-9][0-9]{0,3})"
+URL = (
+    r"(?P<scheme>(?i:https?))://(?:(?P<user>[^/?#@\\\[\]]*)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^/?#@:\\\[\]%]+)"
+    r"(?P<port>:[0-9]{0,5})?(?P<rest>[/?][^#]*)?(?:#.*)?\Z"
 )
-UNSAFE = re.compile(r"""[^\x21-\x7e]|["<>\\^`{|}]""")
+UNSAFE = r"""[^\x21-\x7e]|["<>\\^`{|}]"""
 FORM = "application/x-www-form-urlencoded"
 OURS = ("content-length", "transfer-encoding", "connection", "upgrade")  # what the client says of its own
 
@@ -174,7 +174,7 @@ def fill_in(url: bytes, get: Array | None) -> bytes:
         raise ScriptError(f"http(): parameter 1 (url): longer than {MAX_URL} bytes")
     longest = max(map(len, values), default=0)
     check_string(len(url) + longest * url.count(b"$"))
-    return PLACE.sub(value_of, url)
+    return re.sub(PLACE, value_of, url)
 
 
 def clean_url(url: bytes) -> str:
@@ -183,7 +183,7 @@ def clean_url(url: bytes) -> str:
         raise ValueError(f"longer than {MAX_URL} bytes")
     if re.search(rb"[\x00-\x20\x7f]", url):
         raise ValueError("a space, line break or control character in a URL")
-    found = URL.match(url.decode("utf-8", "surrogateescape"))
+    found = re.match(URL, url.decode("utf-8", "surrogateescape"), re.DOTALL)
     if found is None:
         raise ValueError("wanted http://host… or https://host…")
     port = (found["port"] or ":")[1:]
@@ -217,7 +217,7 @@ def quote_unsafe(text: str) -> str:
     """Percent-encode what a URL must not hold (RFC 3986 2); what is encoded stays."""
     from urllib.parse import quote_from_bytes
 
-    return UNSAFE.sub(lambda match: quote_from_bytes(match[0].encode("utf-8", "surrogateescape"), ""), text)
+    return re.sub(UNSAFE, lambda match: quote_from_bytes(match[0].encode("utf-8", "surrogateescape"), ""), text)
 
 
 # ------------------------------------------------------------ headers and options
@@ -242,7 +242,7 @@ def read_header(key: Value, value: Value) -> tuple[str, str]:
     except UnicodeDecodeError:
         raise ScriptError("http(): option headers: one is not UTF-8") from None
     content = content.strip(" \t")
-    if not colon or not NAME.match(name) or CONTROL.search(content):
+    if not colon or not re.match(NAME, name) or re.search(CONTROL, content):
         raise ScriptError(f"http(): option headers: wanted `Name: value` without line breaks, got {line[:100]!r}")
     if name.lower() in OURS:
         raise ScriptError(f"http(): option headers: {name} is set by the client")
@@ -252,7 +252,7 @@ def read_header(key: Value, value: Value) -> tuple[str, str]:
 def read_method(given: bytes | None, body: bytes | None) -> str:
     if given is None:
         return "GET" if body is None else "POST"
-    if not METHOD.match(given) or given.upper() == b"CONNECT":
+    if not re.match(METHOD, given) or given.upper() == b"CONNECT":
         raise ScriptError(f"http(): option method: there is no method {given[:40]!r}")
     return given.decode("ascii")
 
