@@ -12,7 +12,14 @@ chapter = Chapter("Exception")
 
 @chapter.object("Exception")
 class ScriptException(NativeObject):
-    """An error with a message and the place in the script where it came up."""
+    """An error with a message and the place in the script where it came up.
+
+    `catch` gets one for a run-time error; scripts create their own to throw them.
+
+    Example:
+        try { throw Exception("no"); }
+        catch ($error) { echo $error->message(); }  // expect: no
+    """
 
     def __init__(self, message: bytes = b"") -> None:
         super().__init__()
@@ -22,27 +29,47 @@ class ScriptException(NativeObject):
 
     @method("message")
     def message(self) -> bytes:
-        """Return what went wrong."""
+        """Return what went wrong.
+
+        Example:
+            try { echo pcre_match("(", ""); } catch ($error) { echo $error->message(); }
+        """
         return self.text
 
     @method("file")
     def file(self) -> bytes | None:
-        """Return the name of the script file, or none before the exception is thrown."""
+        """Return the name of the script file, or none before the exception is thrown.
+
+        Example:
+            echo Exception("no")->file();  // expect: none
+        """
         return None if self.span is None else self.span.file.encode("utf-8", "surrogateescape")
 
     @method("line")
     def line(self) -> float | None:
-        """Return the line, counted from 1, or none before the exception is thrown."""
+        """Return the line, counted from 1, or none before the exception is thrown.
+
+        Example:
+            try { throw Exception("no"); } catch ($error) { echo $error->line(); }  // expect: 1
+        """
         return None if self.span is None else float(self.span.line)
 
     @method("column")
     def column(self) -> float | None:
-        """Return the column in characters, counted from 1, or none before the exception is thrown."""
+        """Return the column in characters, counted from 1, or none before the exception is thrown.
+
+        Example:
+            try { throw Exception("no"); } catch ($error) { echo $error->column(); }  // expect: 7
+        """
         return None if self.span is None else float(self.span.column)
 
     @method("toString")
     def to_string(self) -> bytes:
-        """Return `file:line:column: message`."""
+        """Return `file:line:column: message`; before the exception is thrown the message alone.
+
+        Example:
+            echo Exception("no")->toString();  // expect: no
+        """
         place = b"" if self.span is None else f"{self.span}: ".encode("utf-8", "surrogateescape")
         return place + self.text
 
