@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hsl.errors import ScriptError
-from hsl.runtime import mimeword
+from hsl.mime import words as mimeword
 from hsl.runtime.model import Body
 
 MAX_HEADERS = 1024 * 1024  # bytes of the header block

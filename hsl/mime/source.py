@@ -1,0 +1,86 @@
+"""Where a message's bytes are read from: memory, a file. Offsets in, bytes out; nothing is read before it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+CHUNK: Final = 64 * 1024
+
+
+class Source(Protocol):
+    """Bytes that do not change while they are read."""
+
+    @property
+    def size(self) -> int: ...
+
+    def chunks(self) -> Iterator[bytes]:
+        """All bytes in pieces of at most 64 KiB; may be called more than once."""
+        ...
+
+    def read_at(self, start: int, end: int) -> bytes:
+        """The bytes between two offsets. Raises OSError."""
+        ...
+
+
+class BytesBody:
+    """A message held in memory."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def chunks(self) -> Iterator[bytes]:
+        yield from pieces(self.data)
+
+    def read_at(self, start: int, end: int) -> bytes:
+        return self.data[start:end]
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    for start in range(0, len(data), CHUNK):
+        yield data[start : start + CHUNK]
+
+
+class Window:
+    """A source read forward through a buffer, which begins at offset `base` and grows on demand. Offsets only rise.
+
+    `read` counts the bytes that were read: no more than the source has, however it is searched.
+    """
+
+    __slots__ = ("base", "data", "read", "source")
+
+    def __init__(self, source: Source, start: int = 0) -> None:
+        self.source = source
+        self.base = start
+        self.data = b""
+        self.read = 0
+
+    @property
+    def end(self) -> int:
+        """The offset behind the buffer."""
+        return self.base + len(self.data)
+
+    @property
+    def complete(self) -> bool:
+        return self.end >= self.source.size
+
+    def grow(self, position: int) -> bool:
+        """Drop what lies before an offset, and double what is left (64 KiB at least). False at the end.
+
+        A search that begins anew after each time stays linear, because the buffer doubles.
+        """
+        if self.complete:
+            return False
+        kept = self.data[max(0, position - self.base) :]
+        position = max(position, self.base)
+        start = max(position, self.end)
+        added = self.source.read_at(start, min(self.source.size, start + max(CHUNK, len(kept))))
+        self.read += len(added)
+        self.base, self.data = position, kept + added
+        return bool(added)
