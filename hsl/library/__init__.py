@@ -8,6 +8,7 @@ from hsl import exceptions
 from hsl.builtins import Chapter, Registry
 from hsl.library import (
     arrays,
+    containers,
     cryptographic,
     datatypes,
     dateandtime,
@@ -21,6 +22,7 @@ from hsl.library import (
     packing,
     regularexpression,
     sharedmemory,
+    sockets,
     strings,
 )
 
@@ -28,6 +30,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     arrays.chapter,
     cryptographic.chapter,
     datatypes.chapter,
+    containers.chapter,
     dateandtime.chapter,
     dns.chapter,
     encodings.chapter,
@@ -41,6 +44,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     strings.chapter,
     regularexpression.chapter,
     sharedmemory.chapter,
+    sockets.chapter,
 )
 
 
