@@ -26,6 +26,8 @@ GOOD: list[tuple[str, list[Any], Any]] = [
     ("array_every", [lambda x: False, []], True),
     ("array_filter", [lambda x: x != 2, [1, 2, 3]], {0: 1, 2: 3}),
     ("array_filter", [lambda x: "0", [1]], [1]),
+    ("array_random", [[]], []),
+    ("array_random", [{"k": 1}], {b"k": 1}),
     ("array_find", [lambda x: x > 1, [1, 2, 3]], 2),
     ("array_find", [lambda x: x > 5, [1, 2, 3]], None),
     ("array_includes", ["2", [1, 2]], False),
@@ -138,6 +140,34 @@ GOOD: list[tuple[str, list[Any], Any]] = [
     ("strptime", ["nonsense", "%Y"], None),
     ("strptime", [b"\xff", b"%Y"], None),
     ("strptime", ["1", "%"], None),
+    ("strftime", ["%s %v", 1425470460.9, {"local": False}], b"1425470460  4-Mar-2015"),
+    ("strftime", ["%+", 1425470460, {"local": False}], b"Wed Mar  4 12:01:00 GMT 2015"),
+    ("strftime", ["%s", -0.5, {"local": True}], b"-1"),
+    ("strptime", [" 4-Mar-2015", "%v", {"local": False}], 1425427200),
+    ("strptime", ["Wed, 04 Mar 2015 12:01:00 GMT", "%a, %d %b %Y %T %Z"], 1425470460),
+    ("strptime", ["2015-03-04T12:01:00Z", "%FT%T%z"], 1425470460),
+    ("strptime", ["03/04/15 12:01:00 PM", "%D %r", {"local": False}], 1425470460),
+    ("strptime", [" 4 Mar 2015  9:05", "%e %h %Y %k:%M", {"local": False}], 1425459900),
+    ("strptime", ["1425470460", "%s"], 1425470460),
+    ("strptime", ["-1", "%s"], -1),
+    ("strptime", ["1e5", "%s"], None),
+    ("strptime", ["2015-03-04\x00", "%F"], None),
+    ("strptime", ["2015-03-04 and more", "%F"], None),
+    ("strptime", ["x" * 10_000_000, "%F"], None),
+    ("strpduration", ["1d2h3m4s"], 93784),
+    ("strpduration", ["2h 3m"], 7380),
+    ("strpduration", [" 1.5h "], 5400),
+    ("strpduration", ["90"], 90),
+    ("strpduration", ["0s"], 0),
+    ("strpduration", [""], None),
+    ("strpduration", [" "], None),
+    ("strpduration", ["1m1h"], None),
+    ("strpduration", ["1h1"], None),
+    ("strpduration", ["-1s"], None),
+    ("strpduration", ["1w"], None),
+    ("strpduration", ["s"], None),
+    ("strpduration", [b"1\xffs"], None),
+    ("strpduration", ["1" * 10_000_000], None),
     # DNS
     ("is_subdomain", ["www.halon.io", "halon.io"], True),
     ("is_subdomain", ["halon.io", "halon.io"], True),
@@ -245,6 +275,9 @@ GOOD: list[tuple[str, list[Any], Any]] = [
     ("inet_reverse", ["12.34.56.78"], b"78.56.34.12.in-addr.arpa"),
     ("inet_reverse", ["12.34.56.78", "example.com"], b"78.56.34.12.example.com"),
     ("inet_reverse", ["x"], None),
+    ("uuidv5", ["6ba7b810-9dad-11d1-80b4-00c04fd430c8", "www.example.com"], b"2ed6657d-e927-568b-95e1-2665a8aea6a2"),
+    ("uuidv5", ["6BA7B810-9DAD-11D1-80B4-00C04FD430C8", "www.example.com"], b"2ed6657d-e927-568b-95e1-2665a8aea6a2"),
+    ("uuidv5", ["6ba7b811-9dad-11d1-80b4-00c04fd430c8", b"\x00\xff"], b"03a18d0a-2b81-5994-a756-e57c58a62951"),
     # String
     ("chr", [65], b"A"),
     ("chr", [256 + 255], b"\xff"),
@@ -341,6 +374,9 @@ BAD: list[tuple[str, list[Any], str]] = [
     ("syslog", [192, "x"], "syslog(): parameter 1 (priority): wanted 0 to 191"),
     ("syslog", [NAN, "x"], "syslog(): parameter 1 (priority): wanted 0 to 191"),
     ("sleep", [NAN], "sleep(): parameter 1 (seconds): wanted a number of seconds, got nan"),
+    ("uuidv5", ["dns", "x"], "uuidv5(): parameter 1 (uuidnamespace): wanted a UUID"),
+    ("uuidv5", ["", "x"], "uuidv5(): parameter 1 (uuidnamespace): wanted a UUID"),
+    ("array_combine", [["a"], [1, 2]], "array_combine(): got 1 keys and 2 values"),
     ("strftime", ["%Y", INF], "strftime(): parameter 2 (time): no such date"),
     ("strftime", ["%Y", 1e300], "strftime(): parameter 2 (time): no such date"),
     ("strftime", ["%Y" * 501], "strftime(): parameter 1 (format): longer than 1000 bytes"),
@@ -508,3 +544,10 @@ def test_random_numbers_stay_in_their_range(call: Any) -> None:
 def test_hash_is_the_same_for_equal_messages(call: Any) -> None:
     assert call("hash", "a") == call("hash", "a") != call("hash", "b")
     assert call("hash", "a").is_integer()
+
+
+def test_array_random_chooses_among_all_items_and_keeps_their_keys(call: Any) -> None:
+    items = {b"a": 1.0, b"b": 2.0, 7.0: 3.0}
+    found = [call("array_random", {"a": 1, "b": 2, 7: 3}) for _ in range(300)]
+    assert {key for one in found for key in one} == set(items)
+    assert all(len(one) == 1 and items[key] == value for one in found for key, value in one.items())

@@ -9,8 +9,8 @@ from hsl.errors import ScriptError
 
 GOOD = [
     (
-        '$m = Map("string", "number"); $m->set("b", 1); $m->set("a", 2); $m->set("b", 3); foreach ($m->entries() as $k => $v)'
-        ' echo "$k=$v";',
+        '$m = Map("string", "number"); $m->set("b", 1); $m->set("a", 2); $m->set("b", 3);'
+        'foreach ($m->entries() as $k => $v) echo "$k=$v";',
         ["b=3", "a=2"],
     ),
     ('$m = Map("string", "any"); $m->set("1", "a"); echo $m->has("1"); echo $m->has("01");', ["true", "false"]),
@@ -29,7 +29,7 @@ GOOD = [
     ('echo Map("string", "any");', ["Map"]),
     ('echo is_object(Set("string"));', ["true"]),
     (
-        '$s = Set("string"); $s->add("b"); $s->add("a"); $s->add("b"); foreach ($s->values() as $i => $v) echo "$i=$v";',
+        '$s = Set("string"); $s->add("b"); $s->add("a"); $s->add("b");foreach ($s->values() as $i => $v) echo "$i=$v";',
         ["0=b", "1=a"],
     ),
     ('$s = Set("number"); $s->add(0); echo $s->has(-0); echo $s->size();', ["true", "1"]),
