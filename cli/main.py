@@ -24,6 +24,7 @@ COMMANDS = {
     "repl": Lazy("hsl.cli.repl", "Try the language and the stages line by line."),
     "serve": Lazy("hsl.cli.serve", "Run the gateway."),
     "queue": Lazy("hsl.cli.queue", "Look at a gateway's queue and change it."),
+    "metrics": Lazy("hsl.cli.metrics", "Print what a gateway has counted."),
 }
 
 

@@ -25,6 +25,7 @@ from hsl.smtpd.control import FILTERS, MAX_PAGE, Answer, ControlClient, ControlE
 
 F = TypeVar("F", bound=Callable[..., Any])
 COLUMNS = ("ID", "STATE", "AGE", "SIZE", "TRY", "NEXT", "SENDER", "RECIPIENT", "LAST ERROR")
+RULE_COLUMNS = ("ID", "KIND", "ENDS IN", "COUNTED BY", "MATCH", "LIMITS", "TAG")
 MAX_COLUMN = 60  # characters of the last column
 
 
@@ -234,6 +235,47 @@ changing("retry", "Try waiting entries at once.")
 changing("delete", "Remove entries, without a bounce.")
 
 
+# suspensions and policies
+
+
+@command.command("policies")
+@as_json
+@placed
+def policies_command(places: Places, /, as_json: bool) -> None:
+    """List the suspensions and policies that scripts made (queue_suspend, queue_policy)."""
+    with gateway(places, reading=False) as ask:
+        rules = ask({"command": "policies"})["rules"]
+    if as_json:
+        print_json(rules)
+    elif not rules:
+        click.echo("there are no suspensions and policies", err=True)
+    else:
+        print_columns([RULE_COLUMNS, *map(rule_row, rules)])
+
+
+@command.command("lift")
+@click.argument("rule")
+@placed
+def lift_command(places: Places, /, rule: str) -> None:
+    """End a suspension or a policy, by its id."""
+    with gateway(places, reading=False) as ask:
+        ask({"command": "lift", "id": rule})
+    click.echo(f"lifted {rule}")
+
+
+def rule_row(rule: Answer) -> tuple[str, ...]:
+    rate = rule["rate"]
+    limits = {
+        "concurrency": rule["concurrency"],
+        "rate": rate and f"{rate[0]}/{rate[1]:g}s",
+        "connectinterval": rule["connectinterval"],
+    }
+    shown = " ".join(f"{name}={value}" for name, value in limits.items() if value is not None)
+    match = " ".join(f"{name}={printable(value)}" for name, value in rule["match"].items())
+    counted = ",".join(rule["fields"]) or "-"
+    return rule["id"], rule["kind"], duration(rule["ttl"]), counted, match or "-", shown or "-", printable(rule["tag"])
+
+
 # printing
 
 
@@ -284,8 +326,11 @@ def print_table(rows: list[tuple[str, ...]]) -> None:
     if not rows:
         click.echo("no entries match", err=True)
         return
-    table = [COLUMNS, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]
+    print_columns([COLUMNS, *rows])
+
+
+def print_columns(table: list[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 

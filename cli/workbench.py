@@ -31,6 +31,7 @@ from hsl.runtime.context import (
 from hsl.runtime.data import MessageState, choose, finish, store
 from hsl.runtime.log import Log
 from hsl.runtime.message import BytesBody, Field, Message
+from hsl.runtime.metrics import Metrics
 from hsl.runtime.model import (
     Address,
     Attempt,
@@ -46,10 +47,11 @@ from hsl.runtime.model import (
     Transaction,
 )
 from hsl.runtime.network import ScriptNetwork
+from hsl.runtime.policies import QueuePolicies
 from hsl.runtime.protocols import Rates, Slots, SpamScanner
 from hsl.runtime.rates import MemoryRates
 from hsl.runtime.runner import Services, StageRunner
-from hsl.runtime.scanners import EmbeddedOutbreakScanner, EmbeddedSpamScanner, SpamdScanner
+from hsl.runtime.scanners import EmbeddedOutbreakScanner, EmbeddedSpamScanner, EmbeddedVirusScanner, SpamdScanner
 from hsl.runtime.slots import MemorySlots
 from hsl.runtime.stages import STAGES
 from hsl.runtime.verdict import Verdict, VerdictReached
@@ -86,10 +88,21 @@ class Scene:
 
 
 class EmptyQueue:
-    """GetMailQueueMetric() without a queue."""
+    """A queue that holds nothing, and numbers what is stored."""
+
+    def __init__(self) -> None:
+        self.last = 0
 
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
         return 0
+
+    def quota(self, name: bytes) -> tuple[int, int]:
+        return 0, 0
+
+    async def apply(self, *, store: Sequence[Mail] = ()) -> list[int]:
+        count = sum(len(mail.entries) for mail in store)
+        self.last += count
+        return list(range(self.last - count + 1, self.last + 1))
 
 
 @dataclass
@@ -137,6 +150,9 @@ class Workbench:
             queue=EmptyQueue(),
             spam=spam,
             outbreak=EmbeddedOutbreakScanner(),
+            viruses=EmbeddedVirusScanner(),
+            metrics=Metrics(log),
+            policies=QueuePolicies(clock),
             addresses=NETADDRESSES,
             transports=frozenset({scene.transport}),
             clock=clock,
@@ -144,6 +160,8 @@ class Workbench:
             shared=SharedStore(turns=lambda: asyncio.get_running_loop().create_future()),
             hostname="gateway.example.com",
             network=network,
+            serial="workbench",
+            concurrency=lambda serverid, network: 1,
         )
         closers = [network.close, close] if close else [network.close]
         return cls(scene, services, budget or Budget(), closers)

@@ -16,6 +16,7 @@ from hsl.runtime.model import (
     AttemptError,
     Connection,
     DeliveryPlan,
+    DSNPlan,
     QueueEntry,
     Recipient,
     Result,
@@ -176,6 +177,17 @@ class Context:
     services: Services
     context: Value
     message_id: str
+    queued: int = 0  # messages that the script made
+
+    @property
+    def serverid(self) -> str:
+        """The server that the mail came in by."""
+        raise NotImplementedError
+
+    @property
+    def default_transport(self) -> str:
+        """The transport of mail that names none; empty: there is none."""
+        return ""
 
     def variable(self, name: str) -> Value:
         """The value of a stage variable (its name without `$`). Raises KeyError for one the stage does not have."""
@@ -196,6 +208,22 @@ class Context:
 
     def time(self) -> float:
         return self.services.clock.time()
+
+    def serial(self) -> bytes:
+        return string(self.services.serial)
+
+    async def queue_mail(
+        self, message: bytes, sender: Value, recipient: Value, transportid: bytes, options: Array | None
+    ) -> Array:
+        from hsl.runtime import outgoing  # it needs the functions' arguments, and these the contexts
+
+        ids = await outgoing.queue_mail(self, message, sender, recipient, transportid, options)
+        return outgoing.ids_array(ids)
+
+    async def send_mail(self, message: bytes, sender: Value, recipients: Array, server: Value) -> Array:
+        from hsl.runtime import outgoing
+
+        return outgoing.attempt_result(await outgoing.send_mail(self, message, sender, recipients, server))
 
     def syslog(self, priority: int, message: bytes) -> None:
         """A line in our log; the severity (RFC 5424 6.2.1) becomes its level, the facility is not kept."""
@@ -252,6 +280,10 @@ class SessionContext(Context):
     @context.setter
     def context(self, value: Value) -> None:
         self.connection.context = value
+
+    @property
+    def serverid(self) -> str:
+        return self.connection.serverid
 
     @property
     def senderip(self) -> str:
@@ -388,6 +420,10 @@ class RcptToContext(SessionContext):
         self.relay = relay
 
     @property
+    def default_transport(self) -> str:
+        return self.asked.transportid
+
+    @property
     def recipient(self) -> Address:
         return self.asked.address
 
@@ -425,6 +461,10 @@ class DataContext(SessionContext):
         self.delay = 0.0  # seconds
         self.state = state
         self.first_act = len(state.acts)
+
+    @property
+    def default_transport(self) -> str:
+        return self.transportid
 
     @property
     def acted(self) -> bool:
@@ -494,6 +534,15 @@ class QueueContext(Context):
         self.retries = retries
         self.context = context
         self.message_id = entry.transaction
+        self.dsn: DSNPlan | None = None  # what the script says about a notification
+
+    @property
+    def serverid(self) -> str:
+        return self.entry.serverid
+
+    @property
+    def default_transport(self) -> str:
+        return self.entry.transportid
 
     @property
     def sender(self) -> Address:

@@ -23,6 +23,7 @@ from hsl.runtime.message import Message, Version
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, Address, Connection, Mail, QueueEntry, Transaction
 from hsl.runtime.protocols import ScanEnvelope, SpamResult
 from hsl.runtime.reply import MAX_LINES, MAX_TEXT, Reply
+from hsl.runtime.reports import Report
 from hsl.runtime.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class MessageState:
         self.acts: list[Act] = []
         self.spam: tuple[int, SpamResult] | None = None  # with the serial of the version that was scanned
         self.outbreak: tuple[int, tuple[int, str]] | None = None
+        self.viruses: tuple[int, Sequence[str]] | None = None
+        self.report: tuple[int, Report | None] | None = None
 
     def envelope(self) -> ScanEnvelope:
         """What scanners are told besides the message."""
@@ -78,6 +81,7 @@ class Destination:
     transportid: str | None = None
     metadata: dict[bytes, bytes] | None = None
     jobid: bytes = b""
+    quotas: tuple[bytes, ...] = ()
     delay: float | None = None
     quarantine: str = ""
 
@@ -128,6 +132,7 @@ def make_entry(context: DataContext, version: Version, destination: Destination)
         saslusername=context.saslusername,
         metadata=state.metadata | (destination.metadata or {}),
         jobid=destination.jobid,
+        quotas=destination.quotas,
         actionid=state.actionid,
         size=version.size,
         smtputf8="SMTPUTF8" in transaction.senderparams,

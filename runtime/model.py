@@ -6,9 +6,12 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hsl.values import Value
+
+if TYPE_CHECKING:
+    from hsl.runtime.policies import Blocked
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ class QueueEntry:
     saslusername: bytes = b""
     metadata: dict[bytes, bytes] = field(default_factory=dict)
     jobid: bytes = b""
+    quotas: tuple[bytes, ...] = ()  # what it counts for while it is queued
     actionid: int = 1
     size: int = 0
     eightbit: bool = False  # MAIL carried BODY=8BITMIME, or the data has bytes over 127
@@ -189,6 +193,7 @@ class Attempt:
     helo: str = ""
     tls: TLSInfo | None = None
     duration: float = 0.0  # seconds
+    held: Blocked | None = None  # nothing was tried: a policy of the queue holds it back
 
     @property
     def delivered(self) -> bool:
@@ -226,7 +231,25 @@ class DeliveryPlan:
     username: bytes | None = None
     password: bytes | None = None
     connect_timeout: float = 30.0
-    protocol: str = "smtp"
+    protocol: str = "smtp"  # or lmtp
+    senderparams: dict[str, str] = field(default_factory=dict)  # of MAIL; an empty value: the keyword alone
+    recipientparams: dict[str, str] = field(default_factory=dict)  # of RCPT
+    xclient: dict[str, str] = field(default_factory=dict)
+    timeouts: dict[str, float] = field(default_factory=dict)  # seconds, by the names of the client's timeouts
+    mx_include: tuple[str, ...] = ()  # mail hosts, lower case; `*.` is any one label
+    mx_exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DSNPlan:
+    """What a script says about the notification of one attempt; None: as without it."""
+
+    transportid: str | None = None
+    recipient: Address | None = None
+    metadata: dict[bytes, bytes] = field(default_factory=dict)
+    from_address: Address | None = None
+    from_name: bytes | None = None
+    jobid: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from hsl.errors import ScriptError
-from hsl.runtime.model import Body, Mail, QueueEntry
+from hsl.runtime.model import Address, Attempt, Body, DeliveryPlan, Mail, QueueEntry
 
 
 class BackendUnavailable(ScriptError):
@@ -74,7 +74,17 @@ class OutbreakScanner(Protocol):
     async def classify(self, message: Body, envelope: ScanEnvelope) -> tuple[int, str]: ...
 
 
-QUEUE_FILTERS = ("senderip", "saslusername", "sender", "senderdomain", "recipientdomain", "transportid", "retry")
+class VirusScanner(Protocol):
+    """ScanCLAM(): the names of what was found; empty for a clean message."""
+
+    name: str
+
+    async def scan_viruses(self, message: Body) -> Sequence[str]: ...
+
+
+QUEUE_FILTERS = (
+    "senderip", "saslusername", "sender", "senderdomain", "recipient", "recipientdomain", "transportid", "retry",
+)  # fmt: skip
 
 
 class QueueMetrics(Protocol):
@@ -82,6 +92,32 @@ class QueueMetrics(Protocol):
 
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
         """`count` or `bytes` of the entries that match: any value of one filter, all filters together."""
+        ...
+
+    def quota(self, name: bytes) -> tuple[int, int]:
+        """How many entries a quota holds, and their bytes."""
+        ...
+
+
+class MailStore(QueueMetrics, Protocol):
+    """What scripts can do with the queue: ask, and store mail of their own."""
+
+    async def apply(self, *, store: Sequence[Mail] = ()) -> list[int]:
+        """Store in one transaction; the ids of the new entries. Returns when it is on disk; raises QueueFull."""
+        ...
+
+
+class MailClient(Protocol):
+    """Sends a message now, past the queue (reference 2019: MailMessage.send)."""
+
+    def plan(self, transportid: str, sender: Address, recipient: Address) -> DeliveryPlan:
+        """What a transport says."""
+        ...
+
+    async def send(
+        self, plan: DeliveryPlan, recipients: Sequence[tuple[Address, Mapping[str, str]]], body: Body
+    ) -> Attempt:
+        """One transaction for all recipients, each with the parameters of its RCPT. Every outcome is in the Attempt."""
         ...
 
 

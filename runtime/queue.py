@@ -25,6 +25,7 @@ from hsl.runtime.protocols import Clock
 from hsl.runtime.queueindex import QueueIndex, copy_entry
 from hsl.runtime.spool import (
     ROW_LIMIT,
+    SCHEMA_VERSION,
     BodyGone,
     Job,
     NewMail,
@@ -88,6 +89,10 @@ class QueueView:
         """
         return self._index.metric(metric, filters)
 
+    def quota(self, name: bytes) -> tuple[int, int]:
+        """How many entries a quota holds, and their bytes."""
+        return self._index.quota(name)
+
     def body(self, entry: QueueEntry) -> StoredBody:
         """The message of an entry, read when its chunks are asked for (BodyGone when it was deleted meanwhile)."""
         return self._reader.body(entry.body, entry.size)
@@ -104,8 +109,13 @@ class ReadonlyQueue(QueueView):
         try:
             reader = Reader(path, readonly=True)
             try:
-                if reader.check_version(database) == 0:
+                version = reader.check_version(database)
+                if version == 0:
                     raise QueueError(f"there is no queue in {path}: {database} is empty")
+                if version != SCHEMA_VERSION:
+                    raise QueueError(
+                        f"{database} has schema version {version}: start the gateway, it brings it up to date"
+                    )
                 super().__init__(reader, reader.entries())
             except BaseException:
                 reader.close()

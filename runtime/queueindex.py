@@ -21,6 +21,7 @@ KEYS: Mapping[str, Callable[[QueueEntry], bytes]] = {
     "saslusername": lambda entry: entry.saslusername,
     "sender": lambda entry: entry.sender.text,
     "senderdomain": lambda entry: entry.sender.host,
+    "recipient": lambda entry: entry.recipient.text,
     "recipientdomain": lambda entry: entry.recipient.host,
     "transportid": lambda entry: entry.transportid.encode(),
     "retry": lambda entry: b"%d" % entry.retry,
@@ -29,7 +30,18 @@ KEYS: Mapping[str, Callable[[QueueEntry], bytes]] = {
     "quarantine": lambda entry: entry.quarantine.encode(),
 }
 COUNTED = tuple((name, KEYS[name]) for name in QUEUE_FILTERS)
-FOLDED = frozenset({"senderip", "sender", "senderdomain", "recipientdomain"})
+METADATA = "metadata."  # a filter on one key of the metadata: counted from the first time that it is asked
+MAX_METADATA_KEYS = 20  # counted ones
+FOLDED = frozenset({"senderip", "sender", "senderdomain", "recipient", "recipientdomain"})
+
+
+def key_of(name: str) -> Callable[[QueueEntry], bytes | None] | None:
+    """What a filter looks at; None for an unknown filter."""
+    if name.startswith(METADATA):
+        key = name.removeprefix(METADATA).encode("utf-8", "surrogateescape")
+        return lambda entry: entry.metadata.get(key)
+    return KEYS.get(name)
+
 
 Wanted = Mapping[str, frozenset[bytes]]
 
@@ -49,8 +61,8 @@ def due_of(entry: QueueEntry) -> float | None:
 def read_filters(filters: Mapping[str, Sequence[bytes]]) -> Wanted:
     """Checked filters, their values spelled as the counters spell them. Raises ValueError for an unknown name."""
     for name in filters:
-        if name not in KEYS:
-            raise ValueError(f"unknown queue filter {name!r}: known are {', '.join(KEYS)}")
+        if key_of(name) is None:
+            raise ValueError(f"unknown queue filter {name!r}: known are {', '.join(KEYS)}, metadata.NAME")
     return {
         name: frozenset(value.lower() if name in FOLDED else value for value in values)
         for name, values in filters.items()
@@ -58,7 +70,7 @@ def read_filters(filters: Mapping[str, Sequence[bytes]]) -> Wanted:
 
 
 def matches(entry: QueueEntry, wanted: Wanted) -> bool:
-    return all(KEYS[name](entry) in values for name, values in wanted.items())
+    return all((key := key_of(name)) is not None and key(entry) in values for name, values in wanted.items())
 
 
 @dataclass(slots=True)
@@ -75,7 +87,9 @@ class QueueIndex:
     def __init__(self) -> None:
         self.stored: dict[int, QueueEntry] = {}  # in the order of ids: they only grow
         self.size = 0
+        self._counted: list[tuple[str, Callable[[QueueEntry], bytes | None]]] = list(COUNTED)
         self._buckets: dict[str, dict[bytes, Bucket]] = {name: {} for name in QUEUE_FILTERS}
+        self._quotas: dict[bytes, list[int]] = {}  # entries and bytes of each quota
         self._heap: list[tuple[float, int]] = []  # (due, id); items that no longer hold are dropped when they surface
         self._claimed: set[int] = set()
 
@@ -107,21 +121,50 @@ class QueueIndex:
 
     def _account(self, entry: QueueEntry) -> None:
         self.size += entry.size
-        for name, key in COUNTED:
-            bucket = self._buckets[name].setdefault(key(entry), Bucket())
-            bucket.ids.add(entry.id)
-            bucket.size += entry.size
+        for quota in entry.quotas:
+            self._charge(quota, 1, entry.size)
+        for name, key in self._counted:
+            if (value := key(entry)) is not None:
+                self._enter(name, value, entry)
+
+    def _enter(self, name: str, value: bytes, entry: QueueEntry) -> None:
+        bucket = self._buckets[name].setdefault(value, Bucket())
+        bucket.ids.add(entry.id)
+        bucket.size += entry.size
+
+    def _count_metadata(self, wanted: Wanted) -> None:
+        """Begin to count the metadata keys that are asked for, as far as there is room."""
+        for name in wanted:
+            key = key_of(name)
+            room = len(self._buckets) < len(COUNTED) + MAX_METADATA_KEYS
+            if name.startswith(METADATA) and name not in self._buckets and key is not None and room:
+                self._buckets[name] = {}
+                self._counted.append((name, key))
+                for entry in self.stored.values():
+                    if (value := key(entry)) is not None:
+                        self._enter(name, value, entry)
 
     def _unaccount(self, entry: QueueEntry) -> None:
         self.size -= entry.size
-        for name, key in COUNTED:
+        for quota in entry.quotas:
+            self._charge(quota, -1, -entry.size)
+        for name, key in self._counted:
             buckets = self._buckets[name]
             value = key(entry)
+            if value is None:
+                continue
             bucket = buckets[value]
             bucket.ids.discard(entry.id)
             bucket.size -= entry.size
             if not bucket.ids:
                 del buckets[value]
+
+    def _charge(self, quota: bytes, count: int, size: int) -> None:
+        held = self._quotas.setdefault(quota, [0, 0])
+        held[0] += count
+        held[1] += size
+        if not held[0]:
+            del self._quotas[quota]
 
     # what is due
 
@@ -187,8 +230,14 @@ class QueueIndex:
         if metric not in ("count", "bytes"):
             raise ValueError(f"unknown queue metric {metric!r}: known are count, bytes")
         wanted = read_filters(filters)
+        self._count_metadata(wanted)
         count, size = self._measure(wanted)
         return count if metric == "count" else size
+
+    def quota(self, name: bytes) -> tuple[int, int]:
+        """How many entries a quota holds, and their bytes."""
+        count, size = self._quotas.get(name, (0, 0))
+        return count, size
 
     def _measure(self, wanted: Wanted) -> tuple[int, int]:
         if not wanted:

@@ -20,9 +20,21 @@ from hsl.programs import Programs
 from hsl.run import Budget, Run
 from hsl.runtime.context import Context, text
 from hsl.runtime.log import Log
+from hsl.runtime.metrics import Metrics
 from hsl.runtime.model import NetAddress
 from hsl.runtime.network import ScriptNetwork
-from hsl.runtime.protocols import BackendUnavailable, Clock, OutbreakScanner, QueueMetrics, Rates, Slots, SpamScanner
+from hsl.runtime.policies import QueuePolicies
+from hsl.runtime.protocols import (
+    BackendUnavailable,
+    Clock,
+    MailClient,
+    MailStore,
+    OutbreakScanner,
+    Rates,
+    Slots,
+    SpamScanner,
+    VirusScanner,
+)
 from hsl.runtime.reply import Reply, reply
 from hsl.runtime.stages import STAGES, Answer, Stage, environment
 from hsl.runtime.verdict import Verdict, VerdictReached
@@ -34,21 +46,31 @@ GRACE = 1.0  # seconds that a script may overrun its own time budget, inside a b
 
 @dataclass
 class Services:
-    """What the builtins of all stages act on. `transports` are the configured transport ids."""
+    """What the builtins of all stages act on. `transports` are the configured transport ids.
+
+    `concurrency(serverid, network)` counts a server's sessions, those of an address or network if one is given; None
+    for an unknown server. Without a `client` nothing can be sent past the queue.
+    """
 
     rates: Rates
     slots: Slots
-    queue: QueueMetrics
+    queue: MailStore
     spam: SpamScanner
     outbreak: OutbreakScanner
+    viruses: VirusScanner
+    metrics: Metrics
+    policies: QueuePolicies
     addresses: Mapping[str, NetAddress]
     transports: frozenset[str]
     clock: Clock
     log: Log
     shared: SharedStore
     hostname: str
+    serial: str
     defer_code: int = 421
     network: ScriptNetwork | None = None  # None: scripts cannot reach anything
+    client: MailClient | None = None
+    concurrency: Callable[[str, str | None], int | None] = lambda serverid, network: None
 
 
 class StageRunner:

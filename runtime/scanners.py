@@ -27,6 +27,7 @@ CLASSES = {
     50: b"ZQW*7RKDMTXPV2.KLDB9*4HJWNA*HSL-OUTBREAK-TEST-BULK*C.50X",
     100: GTUBE,
 }
+EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 TURN = 16  # chunks searched before other sessions get their turn
 MAX_REPORT = 1 << 20  # bytes of spamd's answer
 UNSAFE = re.compile(r"[^!-'*-:=?-[\]-~]+")  # kept out of a trace header: space, controls, ()<>;\\ and 8-bit
@@ -86,6 +87,83 @@ class EmbeddedOutbreakScanner:
         refid = hashlib.sha256()
         found = await find(message, CLASSES.values(), refid)
         return max((level for level, mark in CLASSES.items() if mark in found), default=0), refid.hexdigest()[:32]
+
+
+class EmbeddedVirusScanner:
+    """ScanCLAM() without ClamAV: finds the EICAR test file where it stands in the message as it is, and nothing else.
+
+    https://www.eicar.org has it. A test file that is encoded (base64), or in an archive, is not seen.
+    """
+
+    name = "embedded"
+
+    async def scan_viruses(self, message: Body) -> list[str]:
+        return ["Eicar-Test-Signature"] if await find(message, [EICAR]) else []
+
+
+class ClamdScanner:
+    """ScanCLAM() by ClamAV's clamd over TCP (INSTREAM): the whole message, which clamd takes apart.
+
+    At most `concurrency` scans run at once, and waiting counts: a scan that is not done after `timeout` seconds, an
+    unreachable clamd or a wrong answer raise BackendUnavailable. Messages over `max_size` bytes are not scanned, which
+    is logged: keep it at clamd's own StreamMaxLength.
+    """
+
+    name = "clamav"
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        timeout: float,
+        max_size: int,
+        log: Log,
+        clock: Clock | None = None,
+        concurrency: int = 20,
+    ) -> None:
+        """Does not connect. Raises ImportError when the extra `scan` is not installed."""
+        self.timeout = timeout
+        self.max_size = max_size
+        self.log = log
+        self.library = load_aioclamd()
+        self.client = self.library.ClamdAsyncClient(host, port)
+        self.outage = Breaker("clamd", f"{host}:{port}", log, clock or SystemClock())
+        self.turns = asyncio.Semaphore(concurrency)
+
+    async def scan_viruses(self, message: Body) -> list[str]:
+        """Raises BackendUnavailable."""
+        if message.size > self.max_size:
+            self.log.warning("clamd-too-big", size=message.size, limit=self.max_size)
+            return []
+        try:
+            async with asyncio.timeout(self.timeout), self.turns:
+                answer = await self.client.instream(Pieces(message))
+            status, found = answer["stream"]
+        except TimeoutError as error:
+            raise self.outage.failed("no answer in time") from error
+        except (OSError, self.library.ClamdError, TypeError, KeyError, UnicodeDecodeError) as error:
+            raise self.outage.failed(f"{type(error).__name__}: {error}") from error
+        self.outage.succeeded()
+        return [found] if status == "FOUND" else []
+
+
+class Pieces:
+    """A body as the file that aioclamd reads: it asks for 1 KiB in a thread each time, and gets what comes."""
+
+    def __init__(self, body: Body) -> None:
+        self.chunks = iter(body.chunks())
+
+    def read(self, size: int) -> bytes:
+        return next((chunk for chunk in self.chunks if chunk), b"")
+
+
+def load_aioclamd() -> ModuleType:
+    try:
+        return importlib.import_module("aioclamd")
+    except ImportError as error:
+        raise ImportError(
+            "scanners.clamav needs the package aioclamd: pip install 'hslmta[scan]'", name=error.name
+        ) from error
 
 
 class SpamdScanner:

@@ -30,7 +30,7 @@ from hsl.runtime.log import Log
 from hsl.runtime.model import HOLD, Address, Body, QueueEntry
 from hsl.runtime.protocols import QueueFull
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ROW_LIMIT = 64 * 1024  # bytes of body kept in the database; a larger one is a file
 CHUNK = 64 * 1024
 ROWS = 32  # rows of one statement
@@ -50,14 +50,17 @@ CREATE TABLE entry (
     serverid TEXT NOT NULL, senderip TEXT NOT NULL, senderhelo BLOB NOT NULL, saslusername BLOB NOT NULL,
     jobid BLOB NOT NULL, actionid INTEGER NOT NULL, size INTEGER NOT NULL,
     eightbit INTEGER NOT NULL, smtputf8 INTEGER NOT NULL, ts REAL NOT NULL, quarantine TEXT NOT NULL,
+    quotas TEXT NOT NULL DEFAULT '[]',
     state TEXT NOT NULL CHECK (state IN ('active', 'defer', 'hold')), due REAL NOT NULL, retry INTEGER NOT NULL,
     metadata TEXT NOT NULL, error TEXT NOT NULL, transportid TEXT NOT NULL,
     senderlocal BLOB NOT NULL, senderdomain BLOB NOT NULL,
     recipientlocal BLOB NOT NULL, recipientdomain BLOB NOT NULL);
 """
+# From one version to the next, by the version that a file has.
+MIGRATIONS = {1: "ALTER TABLE entry ADD COLUMN quotas TEXT NOT NULL DEFAULT '[]'"}
 FIXED = (
     "id", "body", "transactionid", "serverid", "senderip", "senderhelo", "saslusername", "jobid", "actionid", "size",
-    "eightbit", "smtputf8", "ts", "quarantine",
+    "eightbit", "smtputf8", "ts", "quarantine", "quotas",
 )  # fmt: skip
 CHANGING = (
     "state", "due", "retry", "metadata", "error", "transportid",
@@ -105,6 +108,14 @@ def unpack_metadata(text: str) -> dict[bytes, bytes]:
     return {key.encode("latin-1"): value.encode("latin-1") for key, value in json.loads(text).items()}
 
 
+def pack_quotas(quotas: tuple[bytes, ...]) -> str:
+    return json.dumps([name.decode("latin-1") for name in quotas]) if quotas else "[]"
+
+
+def unpack_quotas(text: str) -> tuple[bytes, ...]:
+    return tuple(name.encode("latin-1") for name in json.loads(text)) if text != "[]" else ()
+
+
 def changing_row(entry: QueueEntry) -> Row:
     return (
         entry.state, entry.due, entry.retry, pack_metadata(entry.metadata), entry.error, entry.transportid,
@@ -116,6 +127,7 @@ def entry_row(entry: QueueEntry) -> Row:
     fixed: Row = (
         entry.id, entry.body, entry.transaction, entry.serverid, entry.senderip, entry.senderhelo, entry.saslusername,
         entry.jobid, entry.actionid, entry.size, entry.eightbit, entry.smtputf8, entry.ts, entry.quarantine,
+        pack_quotas(entry.quotas),
     )  # fmt: skip
     return fixed + changing_row(entry)
 
@@ -124,13 +136,13 @@ def read_entries(connection: sqlite3.Connection) -> Iterator[QueueEntry]:
     """All entries in the order of ids; equal addresses share one object."""
     addresses: dict[tuple[bytes, bytes], Address] = {}
     for row in connection.execute(f"SELECT {', '.join(FIXED + CHANGING)} FROM entry ORDER BY id"):
-        sender, recipient = (row[20], row[21]), (row[22], row[23])
+        sender, recipient = (row[21], row[22]), (row[23], row[24])
         yield QueueEntry(
             id=row[0], body=row[1], transaction=row[2], serverid=row[3], senderip=row[4], senderhelo=row[5],
             saslusername=row[6], jobid=row[7], actionid=row[8], size=row[9], eightbit=bool(row[10]),
-            smtputf8=bool(row[11]), ts=row[12], quarantine=row[13], state=row[14], due=row[15], retry=row[16],
-            metadata=unpack_metadata(row[17]), error=row[18], transportid=row[19],
-            sender=addresses.setdefault(sender, Address(*sender)),
+            smtputf8=bool(row[11]), ts=row[12], quarantine=row[13], quotas=unpack_quotas(row[14]),
+            state=row[15], due=row[16], retry=row[17], metadata=unpack_metadata(row[18]), error=row[19],
+            transportid=row[20], sender=addresses.setdefault(sender, Address(*sender)),
             recipient=addresses.setdefault(recipient, Address(*recipient)),
         )  # fmt: skip
 
@@ -261,13 +273,13 @@ def connect(database: Path, *, readonly: bool = False) -> sqlite3.Connection:
 
 
 def check_version(connection: sqlite3.Connection, database: Path) -> int:
-    """The schema's version, 0 of an empty file. Raises QueueError for one that this program does not know."""
+    """The schema's version, 0 of an empty file. Raises QueueError for one that this program cannot bring up to date."""
     version: int = connection.execute("PRAGMA user_version").fetchall()[0][0]
     tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()[0][0]
-    if version == SCHEMA_VERSION or (version == 0 and tables == 0):
+    if version == SCHEMA_VERSION or version in MIGRATIONS or (version == 0 and tables == 0):
         return version
     raise QueueError(
-        f"{database} has schema version {version}, this program knows version {SCHEMA_VERSION} only: "
+        f"{database} has schema version {version}, this program knows versions up to {SCHEMA_VERSION} only: "
         "let the program that wrote it deliver what is queued, or move the folder away to start with an empty queue"
     )
 
@@ -373,6 +385,8 @@ class Spool:
             if version == 0:
                 self._connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
                 sync_folder(self.folder)
+            elif version < SCHEMA_VERSION:
+                self._migrate(version)
             self._adopt_stored()
             self._hold_bodiless()
             self._remove_orphans()
@@ -382,6 +396,12 @@ class Spool:
         except BaseException:
             self._connection.close()
             raise
+
+    def _migrate(self, version: int) -> None:
+        """Bring an older file up to date, all of it or nothing."""
+        steps = "; ".join(MIGRATIONS[step] for step in range(version, SCHEMA_VERSION))
+        self._connection.executescript(f"BEGIN; {steps}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT")
+        self.log.info("queue-migrated", before=version, now=SCHEMA_VERSION)
 
     def _adopt_stored(self) -> None:
         query = self._connection.execute

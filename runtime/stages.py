@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from hsl.builtins import Chapter, Registry
 from hsl.compiler import Environment, Loader, Variable
 from hsl.library import core_registry
-from hsl.runtime.functions import delivery, message, session, state
+from hsl.runtime.functions import delivery, mailing, message, metrics, queue, session, state
 from hsl.runtime.reply import Enhanced
 from hsl.runtime.verdict import Verdict
 
 CHAPTERS: tuple[Chapter, ...] = (
     state.chapter,
+    metrics.chapter,
+    queue.chapter,
+    mailing.chapter,
     session.chapter,
     message.actions,
     message.arguments,

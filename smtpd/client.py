@@ -17,8 +17,8 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from hsl.runtime.dns import DNSError, Resolver
@@ -32,20 +32,27 @@ from hsl.runtime.model import (
     QueueEntry,
     SourceIP,
 )
+from hsl.runtime.policies import Blocked, Permit, QueuePolicies, facts_of
 from hsl.smtpd.dialogue import Dialogue, Failed, HandshakeFailed, Timeouts, problem
 from hsl.smtpd.pool import Pool, PoolKey, PoolLimits
 from hsl.smtpd.tls import ClientContexts
 
 LOOKUP_MX = "lookup-mx"
+PROTOCOLS = ("smtp", "lmtp")
+OUR_PARAMS = frozenset({"SIZE", "BODY", "SMTPUTF8"})
+DSN_PARAMS = frozenset({"RET", "ENVID", "NOTIFY", "ORCPT"})  # RFC 3461
 TLS_MODES = ("disabled", "optional", "optional_verify", "require", "require_verify")
 MAX_ADDRESSES = 10  # connections tried in one attempt
 IP_BIND_ADDRESS_NO_PORT = 24  # <linux/in.h>: choose the port at connect, so many connections share one source address
 IP_FREEBIND = 15
 IPV6_FREEBIND = 78
-EARLY_STATES = ("BANNER", "EHLO", "HELO", "STARTTLS")
+EARLY_STATES = ("BANNER", "EHLO", "HELO", "LHLO", "STARTTLS")
 HELO_NAME = re.compile(r"[\x21-\x7e]{1,255}\Z")
 PATH = re.compile(rb'(?:"(?:[^"\\\x00-\x1f\x7f]|\\[\x20-\x7e])*"|[^\x00-\x20"<>\x7f]*)\Z')
 DOMAIN = re.compile(rb"[^\x00-\x20\"<>@\x7f]*\Z")
+
+
+Recipients = Sequence[tuple[Address, Mapping[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ class Order:
     entry: QueueEntry
     body: Body
     sender: bytes
-    recipient: bytes
+    recipients: tuple[tuple[bytes, dict[str, str]], ...]  # paths, and the parameters of RCPT
     helo: str
     family: int | None  # of the source address; None: any
 
@@ -85,20 +92,28 @@ def wire_path(address: Address) -> bytes:
     return address.path
 
 
-def make_order(plan: DeliveryPlan, entry: QueueEntry, body: Body, hostname: str) -> Order:
-    """Check a plan. Raises Unsendable for addresses, HELO names, TLS modes and protocols that cannot be used."""
-    if plan.protocol != "smtp":
-        raise Unsendable(f"delivery protocol {plan.protocol!r} is not supported in this version: only smtp is")
+def make_order(
+    plan: DeliveryPlan, entry: QueueEntry, body: Body, hostname: str, recipients: Recipients | None = None
+) -> Order:
+    """Check a plan. Raises Unsendable for addresses, HELO names, TLS modes and protocols that cannot be used.
+
+    Without `recipients` there is one, the plan's.
+    """
+    if plan.protocol not in PROTOCOLS:
+        raise Unsendable(f"delivery protocol {plan.protocol!r} is not supported: use {' or '.join(PROTOCOLS)}")
     if plan.tls not in TLS_MODES:
         raise Unsendable(f"TLS mode {plan.tls!r} is not supported: use one of {', '.join(TLS_MODES)}")
     helo = plan.helo or (plan.source.helo if plan.source else None) or hostname
     if not HELO_NAME.match(helo):
         raise Unsendable("the HELO name holds characters that cannot be sent")
-    recipient = wire_path(plan.recipient)
-    if not recipient:
+    named = recipients or [(plan.recipient, plan.recipientparams)]
+    if plan.protocol == "lmtp" and len(named) > 1:
+        raise Unsendable("LMTP is for one recipient at a time here: each has a reply of its own")
+    paths = tuple((wire_path(address), dict(params)) for address, params in named)
+    if not all(path for path, _ in paths):
         raise Unsendable("the recipient is empty")
     family = family_of(plan.source.address) if plan.source else None
-    return Order(plan, entry, body, wire_path(plan.sender), recipient, helo, family)
+    return Order(plan, entry, body, wire_path(plan.sender), paths, helo, family)
 
 
 class Deliverer:
@@ -106,6 +121,7 @@ class Deliverer:
 
     local_addresses   (ip, port) -> whether that is a listener of ours: such a mail host is a loop, 5.4.6
     contexts          TLS contexts; the default trusts the system's authorities
+    policies          what may hold an attempt back, address by address
     """
 
     def __init__(
@@ -118,6 +134,7 @@ class Deliverer:
         timeouts: Timeouts | None = None,
         limits: PoolLimits | None = None,
         contexts: ClientContexts | None = None,
+        policies: QueuePolicies | None = None,
     ) -> None:
         self.resolver = resolver
         self.hostname = hostname
@@ -126,14 +143,18 @@ class Deliverer:
         self.timeouts = timeouts or Timeouts()
         self.pool = Pool(limits)
         self.contexts = contexts or ClientContexts()
+        self.policies = policies
 
-    async def attempt(self, plan: DeliveryPlan, entry: QueueEntry, body: Body) -> Attempt:
+    async def attempt(
+        self, plan: DeliveryPlan, entry: QueueEntry, body: Body, recipients: Recipients | None = None
+    ) -> Attempt:
         """Try to deliver; every outcome is in the Attempt, which is not logged here.
 
-        A plan that cannot be sent (see make_order) is a permanent error, and nothing is opened for it.
+        A plan that cannot be sent (see make_order) is a permanent error, and nothing is opened for it. Of several
+        recipients the first one that is refused ends the transaction.
         """
         try:
-            order = make_order(plan, entry, body, self.hostname)
+            order = make_order(plan, entry, body, self.hostname, recipients)
         except Unsendable as error:
             return Attempt(error=AttemptError(temporary=False, message=str(error), kind="plan", enhanced=(5, 6, 0)))
         started = time.monotonic()
@@ -149,6 +170,7 @@ class Deliverer:
     async def walk(self, order: Order) -> Attempt:
         """Host by host, address by address, to the first outcome that counts."""
         failure: Attempt | None = None
+        held: Attempt | None = None
         tried, skipped = 0, 0
         try:
             hosts = await self.hosts(order)
@@ -166,11 +188,34 @@ class Deliverer:
             skipped += len(addresses) - len(usable)
             for ip in usable[: MAX_ADDRESSES - tried]:
                 tried += 1
-                attempt, final = await self.try_target(order, Target(host, ip, order.plan.port))
+                target = Target(host, ip, order.plan.port)
+                permit = self.admit(order, target)
+                if isinstance(permit, Blocked):
+                    held = held or held_back(target, permit)
+                    continue
+                try:
+                    attempt, final = await self.try_target(order, target)
+                finally:
+                    self.release(permit)
                 if final:
                     return attempt
                 failure = weigh(failure, attempt)
-        return failure or no_address(order, hosts, skipped)
+        return failure or held or no_address(order, hosts, skipped)
+
+    def admit(self, order: Order, target: Target) -> Permit | Blocked | None:
+        """Whether the queue's policies let a mail go to this address now."""
+        if self.policies is None or not order.entry.id:
+            return None
+        where = {
+            "localip": order.plan.source.address if order.plan.source else "",
+            "remoteip": target.ip,
+            "remotemx": target.host.lower().removesuffix("."),
+        }
+        return self.policies.admit(facts_of(order.entry) | where, late=True)
+
+    def release(self, permit: Permit | None) -> None:
+        if permit is not None and self.policies is not None:
+            self.policies.release(permit)
 
     async def hosts(self, order: Order) -> list[str]:
         """The names, or address literals (RFC 5321 4.1.3), that take this mail. Raises DNSError."""
@@ -180,7 +225,7 @@ class Deliverer:
         if not domain:
             raise DNSError(False, (5, 1, 3), "the recipient has no domain, and the transport no host")
         if not domain.startswith("["):
-            return await self.resolver.mx(domain)
+            return choose_hosts(order.plan, await self.resolver.mx(domain))
         try:
             return [str(ip_address(re.sub(r"\A\[(?:IPv6:)?|\]\Z", "", domain, flags=re.IGNORECASE)))]
         except ValueError:
@@ -223,13 +268,15 @@ class Deliverer:
         sock = await self.open_socket(target, plan.source, plan.connect_timeout)
         localip = sock.getsockname()[0]
         try:
-            dialogue = await Dialogue.open(sock, order.helo, self.timeouts)
+            dialogue = await Dialogue.open(sock, order.helo, self.waits(plan), lmtp=plan.protocol == "lmtp")
         except Failed as failed:
             failed.localip = localip
             raise
         try:
             await dialogue.hello(order.helo)
             await dialogue.secure(tls, self.contexts, target.host, order.helo)
+            if plan.xclient:
+                await dialogue.xclient(plan.xclient, order.helo)
             if plan.username is not None:
                 await dialogue.login(plan.username, plan.password or b"")
         except Failed as failed:
@@ -241,6 +288,9 @@ class Deliverer:
             dialogue.abort()
             raise
         return dialogue
+
+    def waits(self, plan: DeliveryPlan) -> Timeouts:
+        return replace(self.timeouts, **plan.timeouts) if plan.timeouts else self.timeouts
 
     async def open_socket(self, target: Target, source: SourceIP | None, timeout: float) -> socket.socket:
         """A connected socket, bound to the source. Raises Failed of kind bind, connect or timeout; a failed bind never
@@ -280,10 +330,12 @@ class Deliverer:
     async def transact(self, order: Order, target: Target, key: PoolKey, dialogue: Dialogue) -> Attempt:
         """MAIL to the reply after the final dot. The connection goes back to the pool if it is still in step."""
         keep = False
+        dialogue.timeouts = self.waits(order.plan)
         try:
             params = mail_params(order, dialogue)
-            await dialogue.mail(order.sender, *params)
-            await dialogue.recipient(order.recipient)
+            await dialogue.mail(order.sender, *params, *given_params(order.plan.senderparams, dialogue))
+            for path, given in order.recipients:
+                await dialogue.recipient(path, *given_params(given, dialogue))
             result = await dialogue.data(order.body)
             keep = True
             return describe(Attempt(result=result), target, dialogue)
@@ -311,7 +363,7 @@ def mail_params(order: Order, dialogue: Dialogue) -> list[bytes]:
     elif not is_ascii(order.body):
         message = "the next hop does not take 8-bit data, and conversion to 7 bits is not supported in this version"
         raise problem("MAIL", message, "protocol", (5, 6, 3), temporary=False)
-    plain_addresses = order.sender.isascii() and order.recipient.isascii()
+    plain_addresses = order.sender.isascii() and all(path.isascii() for path, _ in order.recipients)
     if dialogue.offers("smtputf8"):
         if order.entry.smtputf8 or not plain_addresses:
             params.append(b"SMTPUTF8")
@@ -319,6 +371,41 @@ def mail_params(order: Order, dialogue: Dialogue) -> list[bytes]:
         message = "the next hop does not take internationalised mail (SMTPUTF8)"
         raise problem("MAIL", message, "protocol", (5, 6, 7), temporary=False)
     return params
+
+
+def given_params(params: Mapping[str, str], dialogue: Dialogue) -> list[bytes]:
+    """What a script wants said: not what is ours to say, and DSN's only where it is offered (RFC 3461 5.2)."""
+    left_out = OUR_PARAMS if dialogue.offers("dsn") else OUR_PARAMS | DSN_PARAMS
+    return [
+        (f"{name}={value}" if value else name).encode("ascii") for name, value in params.items() if name not in left_out
+    ]
+
+
+def choose_hosts(plan: DeliveryPlan, hosts: list[str]) -> list[str]:
+    """The mail hosts that a script leaves. Raises DNSError when it leaves none."""
+    if not plan.mx_include and not plan.mx_exclude:
+        return hosts
+    left = [
+        host
+        for host in hosts
+        if (not plan.mx_include or names_host(plan.mx_include, host)) and not names_host(plan.mx_exclude, host)
+    ]
+    if not left:
+        raise DNSError(True, (4, 4, 4), "no mail host is left by mx_include and mx_exclude")
+    return left
+
+
+def names_host(patterns: tuple[str, ...], host: str) -> bool:
+    """Whether one of the patterns is this host; `*.` stands for one label."""
+    name = host.lower().removesuffix(".")
+    return any(name == item or (item.startswith("*.") and name.partition(".")[2] == item[2:]) for item in patterns)
+
+
+def held_back(target: Target, blocked: Blocked) -> Attempt:
+    """The outcome when no address may be tried now."""
+    tag = f" ({blocked.tag})" if blocked.tag else ""
+    error = AttemptError(True, f"held back by a queue policy: {blocked.reason}{tag}", "policy", (4, 4, 5))
+    return Attempt(error=error, remotemx=target.host, held=blocked)
 
 
 def is_ascii(body: Body) -> bool:
@@ -384,7 +471,8 @@ def pool_key(order: Order, target: Target) -> PoolKey:
     plan = order.plan
     source = plan.source.address if plan.source else ""
     verified = target.host if plan.tls.endswith("verify") else ""
-    return PoolKey(target.ip, target.port, source, order.helo, plan.tls, verified, plan.username, plan.password)
+    said = plan.protocol + "".join(f" {name}={value}" for name, value in plan.xclient.items())
+    return PoolKey(target.ip, target.port, source, order.helo, plan.tls, verified, plan.username, plan.password, said)
 
 
 def family_of(ip: str) -> socket.AddressFamily:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 TIME = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?\Z")
+METRIC = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]{0,199}\Z")
 SIZE = re.compile(r"(\d+)\s*(TiB|GiB|MiB|KiB|B)?\Z")
 SIZES = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 CONTROL_SOCKET = "control.sock"  # in queues.path, unless environment.controlsocket says otherwise
@@ -41,6 +42,14 @@ def read_bytes(value: object) -> object:
 
 Seconds = Annotated[float, BeforeValidator(read_seconds), Field(ge=0)]
 Bytes = Annotated[int, BeforeValidator(read_bytes), Field(ge=0)]
+def check_metric(value: object) -> object:
+    """A name that Prometheus takes, and that is not the gateway's own."""
+    if isinstance(value, str) and (not METRIC.match(value) or value.startswith("hsl_")):
+        raise ValueError(f"{value!r} is not a metric's name: letters, digits, _ and :, and not beginning with hsl_")
+    return value
+
+
+MetricName = Annotated[str, BeforeValidator(check_metric)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -201,10 +210,21 @@ class SpamAssassin(Section):
     max_size: Bytes = 512 * 1024  # larger messages are not scanned: NOT_SCANNED_TOO_BIG
 
 
+class ClamAV(Section):
+    """clamd, on its TCP socket."""
+
+    host: str = "127.0.0.1"
+    port: Port = 3310
+    timeout: Seconds = 20.0
+    max_size: Bytes = 25 * 1024 * 1024  # larger messages are not scanned; at most clamd's StreamMaxLength
+
+
 class Scanners(Section):
-    """Without a spamassassin section ScanSA knows GTUBE only; ScanRPD is the embedded classifier in this version."""
+    """Without a spamassassin section ScanSA knows GTUBE only, without clamav ScanCLAM EICAR only; ScanRPD is the
+    embedded classifier in this version."""
 
     spamassassin: SpamAssassin | None = None
+    clamav: ClamAV | None = None
 
 
 class Resolver(Section):
@@ -242,6 +262,27 @@ class Scripting(Section):
     defer_code: Literal[421, 451] = 421  # what Defer() answers at end of data
 
 
+class MonitorListener(Section):
+    """Where /metrics, /ready and /healthy are served; a loopback address, for there are no passwords."""
+
+    address: str = "127.0.0.1"
+    port: Port
+
+
+class Metric(Section):
+    """A metric that scripts count: what it is, before the first script does."""
+
+    name: MetricName
+    type: Literal["counter", "gauge", "histogram"]
+    help: str = ""
+    buckets: list[float] = []  # of a histogram: upper bounds
+
+
+class MonitorSettings(Section):
+    listener: MonitorListener | None = None
+    metrics: list[Metric] = []
+
+
 class Environment(Section):
     hostname: str = Field(default_factory=socket.gethostname)
     controlsocket: Path | None = None  # default: control.sock in queues.path
@@ -259,5 +300,6 @@ class Config(Section):
     queues: Queues = Queues()
     state: State = State()
     scanners: Scanners = Scanners()
+    monitor: MonitorSettings = MonitorSettings()
     resolver: Resolver = Resolver()
     scripting: Scripting = Scripting()

@@ -46,6 +46,7 @@ def check_references(document: Document, folder: Path) -> None:
     check_scanner(document)
     check_control_socket(document, folder)
     check_listeners(document)
+    check_monitor(document)
 
 
 def transports_of(document: Document, group: KeyPath) -> list[KeyPath]:
@@ -251,6 +252,22 @@ def check_control_socket(document: Document, folder: Path) -> None:
         span = document.value_span(given if text else ("queues", "path"))
         message = f"the control socket's path is longer than {MAX_SOCKET_PATH} bytes: {path}"
         document.findings.error("controlsocket", message, span, "set environment.controlsocket to a shorter path")
+
+
+def check_monitor(document: Document) -> None:
+    """Metrics tell of senders and customers, and there is no password: loopback only."""
+    path = ("monitor", "listener", "address")
+    text = document.text(path)
+    try:
+        loopback = text is None or ipaddress.ip_address(text).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        hint = "use 127.0.0.1 or ::1; a proxy can serve it to others"
+        document.findings.error(
+            "monitor", "the monitor listens on a loopback address only", document.value_span(path), hint
+        )
+    check_unique(document, "metric", [(*item, "name") for item in document.each("monitor", "metrics")])
 
 
 def check_listeners(document: Document) -> None:

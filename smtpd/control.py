@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from hsl.runtime.log import Log
+from hsl.runtime.metrics import Metrics
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, QueueEntry
+from hsl.runtime.policies import QueuePolicies, Rule
 from hsl.runtime.protocols import QueueFull
 from hsl.runtime.queue import BodyGone, QueueClosed, QueueView, SQLiteQueue
 from hsl.smtpd.config import CONTROL_SOCKET, Config
@@ -32,8 +34,8 @@ MAX_PAGE = 1000  # entries in one answer, and in one commit of a bulk change
 MAX_CLIENTS = 16
 IDLE = 60.0  # seconds between two requests of a client
 FILTERS = (
-    "id", "sender", "senderdomain", "recipientdomain", "saslusername", "senderip", "transportid", "state", "retry",
-    "quarantine",
+    "id", "sender", "senderdomain", "recipient", "recipientdomain", "saslusername", "senderip", "transportid", "state",
+    "retry", "quarantine",
 )  # fmt: skip
 
 Request = Mapping[str, Any]
@@ -238,10 +240,19 @@ async def commit(queue: SQLiteQueue, command: Change, entries: Sequence[QueueEnt
 class ControlServer:
     """Answers requests at `path` for one queue until closed."""
 
-    def __init__(self, path: Path, queue: SQLiteQueue, log: Log) -> None:
+    def __init__(
+        self,
+        path: Path,
+        queue: SQLiteQueue,
+        log: Log,
+        policies: QueuePolicies | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self.path = path
         self.queue = queue
         self.log = log
+        self.policies = policies
+        self.metrics = metrics
         self.clients: set[asyncio.Task[None]] = set()
         self.server: asyncio.Server | None = None
 
@@ -277,10 +288,25 @@ class ControlServer:
             self.clients.discard(task)
             writer.close()
 
+    def rules(self, policies: QueuePolicies, request: Request) -> Answer:
+        """The suspensions and policies; or the end of one, by its id."""
+        if request["command"] == "policies":
+            now = policies.clock.monotonic()
+            return {"rules": [describe_rule(rule, now) for rule in policies.active()]}
+        rule_id = want_text(request, "id", "")
+        if not policies.remove(rule_id):
+            raise ControlError(f"there is no suspension or policy {rule_id}")
+        self.log.info("control", command="lift", id=rule_id)
+        return {"lifted": rule_id}
+
     async def answer(self, line: bytes) -> Answer:
         """The answer to one line. What goes wrong inside is logged; the client is told that it went wrong."""
         try:
             request = read_request(line)
+            if request.get("command") in ("policies", "lift") and self.policies is not None:
+                return self.rules(self.policies, request)
+            if request.get("command") == "metrics" and self.metrics is not None:
+                return {"text": self.metrics.render()}
             if request.get("command") not in tuple(CHANGES):  # a tuple: what came may not be hashable
                 return look(self.queue, request)
             answer = await change(self.queue, request)
@@ -291,6 +317,22 @@ class ControlServer:
         except Exception as error:
             self.log.error("control-failed", error=repr(error))
             return {"error": "internal error, see the gateway's log"}
+
+
+def describe_rule(rule: Rule, now: float) -> Answer:
+    """A suspension or a policy as JSON; `ttl` is what is left of it in seconds."""
+    limits = rule.limits
+    return {
+        "id": rule.id,
+        "kind": "suspension" if limits is None else "policy",
+        "fields": list(rule.fields),
+        "match": {name: text_of(value.encode("utf-8", "surrogateescape")) for name, value in rule.match.given.items()},
+        "concurrency": limits.concurrency if limits else None,
+        "rate": list(limits.rate) if limits and limits.rate else None,
+        "connectinterval": limits.interval if limits else None,
+        "tag": text_of(rule.tag.encode("utf-8", "surrogateescape")),
+        "ttl": max(0.0, rule.expires - now),
+    }
 
 
 def read_request(line: bytes) -> Request:

@@ -15,7 +15,7 @@ import asyncio
 import base64
 import re
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from socket import socket
 from typing import NoReturn, cast
@@ -119,8 +119,9 @@ def stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
 class Dialogue:
     """A connection past its banner. Every method raises Failed; the connection is then reusable only if `alive`."""
 
-    def __init__(self, smtp: SMTP, plain: asyncio.Transport, timeouts: Timeouts) -> None:
+    def __init__(self, smtp: SMTP, plain: asyncio.Transport, timeouts: Timeouts, lmtp: bool = False) -> None:
         self.smtp = smtp
+        self.lmtp = lmtp
         self.plain = plain  # stays the TCP transport when TLS is put on top
         self.timeouts = timeouts
         self.state = "BANNER"
@@ -130,14 +131,14 @@ class Dialogue:
         self.dirty = False  # an unfinished transaction stands: RSET before the next one
 
     @classmethod
-    async def open(cls, sock: socket, helo: str, timeouts: Timeouts) -> Dialogue:
+    async def open(cls, sock: socket, helo: str, timeouts: Timeouts, lmtp: bool = False) -> Dialogue:
         """Take over a connected socket and read the banner. Raises Failed (BANNER), with the socket closed."""
         smtp = SMTP(sock=sock, local_hostname=helo, timeout=timeouts.banner, start_tls=False)
         try:
             await smtp.connect()
             if not smtp.is_connected:  # a banner, and gone
                 raise problem("BANNER", "connection lost", "disconnect", (4, 4, 2))
-            return cls(smtp, cast(asyncio.Transport, smtp.transport), timeouts)
+            return cls(smtp, cast(asyncio.Transport, smtp.transport), timeouts, lmtp)
         except SMTPConnectResponseError as error:
             raise refusal("BANNER", SMTPResponse(error.code, error.message)) from None
         except (SMTPResponseException, OSError) as error:
@@ -169,8 +170,13 @@ class Dialogue:
         return response
 
     async def hello(self, name: str) -> None:
-        """EHLO, and HELO where that is refused for good (RFC 5321 3.2)."""
+        """EHLO, and HELO where that is refused for good (RFC 5321 3.2); LHLO alone in LMTP (RFC 2033 4.1)."""
         words = name.encode("ascii")
+        if self.lmtp:
+            self.smtp.last_ehlo_response = await self.command(
+                "LHLO", b"LHLO", words, timeout=self.timeouts.helo, accept=(250,)
+            )
+            return
         try:
             reply = await self.command("EHLO", b"EHLO", words, timeout=self.timeouts.helo, accept=(250,))
         except Failed as failed:
@@ -229,6 +235,14 @@ class Dialogue:
         else:
             raise problem("AUTH", "neither AUTH PLAIN nor AUTH LOGIN is offered", "protocol", (4, 7, 0))
 
+    async def xclient(self, attributes: Mapping[str, str], helo: str) -> None:
+        """XCLIENT (Postfix's XCLIENT_README): whom the mail is from; the session then begins again with EHLO."""
+        if not self.offers("xclient"):
+            raise problem("XCLIENT", "XCLIENT is wanted and was not offered", "protocol", (4, 5, 0))
+        words = [f"{name}={value}".encode("ascii") for name, value in attributes.items()]
+        await self.command("XCLIENT", b"XCLIENT", *words, timeout=self.timeouts.helo, accept=(220, 250))
+        await self.hello(helo)
+
     async def mail(self, path: bytes, *params: bytes) -> None:
         """MAIL FROM with the path's own bytes; after an unfinished transaction RSET first."""
         self.used += 1
@@ -239,8 +253,9 @@ class Dialogue:
             "MAIL", b"MAIL", b"FROM:<" + path + b">", *params, timeout=self.timeouts.mail, accept=(250, 251)
         )
 
-    async def recipient(self, path: bytes) -> None:
-        await self.command("RCPT", b"RCPT", b"TO:<" + path + b">", timeout=self.timeouts.rcpt, accept=(250, 251))
+    async def recipient(self, path: bytes, *params: bytes) -> None:
+        words = (b"RCPT", b"TO:<" + path + b">", *params)
+        await self.command("RCPT", *words, timeout=self.timeouts.rcpt, accept=(250, 251))
 
     async def data(self, body: Body) -> Result:
         """DATA, the body, the final dot: the reply to it. A Failed with state EOD: the dot was sent, outcome unknown

@@ -14,8 +14,9 @@ import uuid
 from dataclasses import dataclass
 from email.utils import formatdate
 
+from hsl.mime import words as mimeword
 from hsl.runtime.message import BytesBody
-from hsl.runtime.model import NULL_SENDER, Address, Attempt, Body, Mail, QueueEntry
+from hsl.runtime.model import NULL_SENDER, Address, Attempt, Body, DSNPlan, Mail, QueueEntry
 from hsl.runtime.protocols import Clock
 
 MAX_HEADERS = 64 * 1024  # octets of the original's headers in a report
@@ -23,6 +24,7 @@ MAX_DIAGNOSTIC = 2000  # characters of a peer's reply in a report
 MAX_LINE = 998  # RFC 5322 2.1.1
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 LONG_WORD = re.compile(r"(\S{900})(?=\S)")
+PLAIN_NAME = re.compile(r"[A-Za-z0-9 !#$%&'*+/=?^_`{|}~-]*\Z")
 REPLY = re.compile(r"[45]\d\d ")
 # Errors that tell of our own network or configuration are not the sender's business.
 PRIVATE_KINDS = {"bind": "The mail system could not open a connection.", "config": "The mail system has no route."}
@@ -42,7 +44,13 @@ REFUSED = Reason("The message was returned by the policy of the mail system.", (
 
 
 def failure_dsn(
-    entry: QueueEntry, cause: Attempt | Reason, *, hostname: str, original: Body | None, clock: Clock
+    entry: QueueEntry,
+    cause: Attempt | Reason,
+    *,
+    hostname: str,
+    original: Body | None,
+    clock: Clock,
+    wanted: DSNPlan | None = None,
 ) -> bytes:
     """The notification that `entry` failed for good. Raises ValueError for a null sender (RFC 5321 6.1)."""
     text = [
@@ -54,11 +62,19 @@ def failure_dsn(
     fields = recipient_fields(entry, "failed", cause)
     if isinstance(cause, Attempt):
         fields.append(("Last-Attempt-Date", date(clock.time())))
-    return build(entry, "Undelivered mail returned to sender", text, fields, cause, hostname, original, clock)
+    subject = "Undelivered mail returned to sender"
+    return build(entry, subject, text, fields, cause, hostname, original, clock, wanted)
 
 
 def delay_dsn(
-    entry: QueueEntry, cause: Attempt | Reason, *, hostname: str, original: Body | None, clock: Clock, until: float
+    entry: QueueEntry,
+    cause: Attempt | Reason,
+    *,
+    hostname: str,
+    original: Body | None,
+    clock: Clock,
+    until: float,
+    wanted: DSNPlan | None = None,
 ) -> bytes:
     """The notification that `entry` is late; it will be tried until `until` (UTC wall seconds).
 
@@ -73,20 +89,24 @@ def delay_dsn(
     if isinstance(cause, Attempt):
         fields.append(("Last-Attempt-Date", date(clock.time())))
     fields.append(("Will-Retry-Until", date(until)))
-    return build(entry, "Delayed mail, still being tried", text, fields, cause, hostname, original, clock)
+    return build(entry, "Delayed mail, still being tried", text, fields, cause, hostname, original, clock, wanted)
 
 
-def notification(entry: QueueEntry, data: bytes, transportid: str, now: float) -> Mail:
-    """The report as mail from the null sender to the failed mail's sender, due at once."""
+def notification(entry: QueueEntry, data: bytes, transportid: str, now: float, wanted: DSNPlan | None = None) -> Mail:
+    """The report as mail from the null sender to the failed mail's sender, due at once; or as a script wants it."""
+    wanted = wanted or DSNPlan()
+    recipient = wanted.recipient or entry.sender
     report = QueueEntry(
         transaction=str(uuid.uuid4()),
         sender=NULL_SENDER,
-        recipient=entry.sender,
-        transportid=transportid,
+        recipient=recipient,
+        transportid=wanted.transportid or transportid,
+        metadata=dict(wanted.metadata),
+        jobid=wanted.jobid,
         serverid=entry.serverid,
         size=len(data),
         eightbit=not data.isascii(),
-        smtputf8=not entry.sender.path.isascii(),
+        smtputf8=not recipient.path.isascii(),
         ts=now,
         due=now,
     )
@@ -205,6 +225,7 @@ def build(
     hostname: str,
     original: Body | None,
     clock: Clock,
+    wanted: DSNPlan | None = None,
 ) -> bytes:
     """The whole report: human text, status, and the original's headers where there still is an original."""
     if entry.sender == NULL_SENDER:
@@ -222,8 +243,8 @@ def build(
     if original is not None:
         parts.append(part("text/rfc822-headers", headers_of(original)))
     top = [
-        f"From: Mail Delivery System <MAILER-DAEMON@{host}>",
-        f"To: <{address_text(entry.sender)}>",
+        from_header(wanted, host),
+        f"To: <{address_text((wanted and wanted.recipient) or entry.sender)}>",
         f"Subject: {subject}",
         f"Date: {date(clock.time())}",
         f"Message-ID: <{uuid.uuid4()}@{host}>",
@@ -234,6 +255,21 @@ def build(
     mark = f"--{boundary}".encode()
     body = b"".join(mark + b"\r\n" + item for item in parts)
     return "\r\n".join(top).encode() + b"\r\n\r\n" + body + mark + b"--\r\n"
+
+
+def from_header(wanted: DSNPlan | None, host: str) -> str:
+    """The From field: the mail system's, or a script's address and name."""
+    address, name = f"MAILER-DAEMON@{host}", b"Mail Delivery System"
+    if wanted is not None and wanted.from_address is not None:
+        address, name = address_text(wanted.from_address), b""
+    if wanted is not None and wanted.from_name is not None:
+        name = wanted.from_name
+    if name.isascii():
+        shown = header_text(name.decode())
+        named = shown if PLAIN_NAME.match(shown) else '"' + re.sub(r'(["\\])', r"\\\1", shown) + '"'
+    else:
+        named = mimeword.encode(UNSAFE.sub(" ", name.decode("utf-8", "replace")).encode()).decode()
+    return f"From: {named} <{address}>" if name else f"From: <{address}>"
 
 
 def status_part(fields: list[tuple[str, str]]) -> bytes:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import uuid
 from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,21 +22,31 @@ from hsl.run import Budget
 from hsl.runtime.clock import SystemClock
 from hsl.runtime.dns import DnsResolver, Resolver, TableResolver
 from hsl.runtime.log import Log
-from hsl.runtime.model import NetAddress
+from hsl.runtime.metrics import Family, Labels, Metrics, gauge
+from hsl.runtime.model import ACTIVE, DEFER, HOLD, NetAddress
 from hsl.runtime.network import NetworkPolicy, ScriptNetwork
-from hsl.runtime.protocols import OutbreakScanner, Rates, Slots, SpamScanner
+from hsl.runtime.policies import QueuePolicies
+from hsl.runtime.protocols import OutbreakScanner, Rates, Slots, SpamScanner, VirusScanner
 from hsl.runtime.queue import QueueError, SQLiteQueue
 from hsl.runtime.rates import MemoryRates
 from hsl.runtime.redis_state import RedisState, StateError, StateUnreachable
 from hsl.runtime.runner import Services, StageRunner, load_hooks
-from hsl.runtime.scanners import EmbeddedOutbreakScanner, EmbeddedSpamScanner, SpamdScanner
+from hsl.runtime.scanners import (
+    ClamdScanner,
+    EmbeddedOutbreakScanner,
+    EmbeddedSpamScanner,
+    EmbeddedVirusScanner,
+    SpamdScanner,
+)
 from hsl.runtime.slots import MemorySlots
 from hsl.shared import SharedStore
 from hsl.smtpd.client import Deliverer
 from hsl.smtpd.config import Config, Server
 from hsl.smtpd.configfile import load_config
 from hsl.smtpd.control import ControlServer, control_path
+from hsl.smtpd.inline import InlineClient
 from hsl.smtpd.limits import plain_ip
+from hsl.smtpd.monitor import Monitor
 from hsl.smtpd.scheduler import Scheduler
 from hsl.smtpd.server import SMTPServer
 from hsl.smtpd.transports import TransportTable
@@ -44,6 +55,7 @@ from hsl.smtpd.wire import make_context
 WILDCARDS = frozenset({"0.0.0.0", "::"})
 SCRIPTED = frozenset({"phases", "transport"})  # of a server: what a reload takes over
 DELIVERY = frozenset({"predelivery", "postdelivery"})  # of the queue
+SERIAL = "serial"  # the file in queues.path that holds the serial number
 SCRIPT_REST = 0.005  # seconds; as long as a script's turn (hsl.run.TURN): sessions and commits get half of the time
 
 Endpoint = tuple[str, int]
@@ -106,6 +118,11 @@ class Gateway:
         self.log = log
         self.clock = SystemClock()
         self.programs = Programs()
+        self.metrics = Metrics(log)
+        self.metrics.collectors.append(self._own_metrics)
+        self.policies = QueuePolicies(self.clock)
+        self.client: InlineClient | None = None
+        self.stopping = False
         self.addresses: dict[str, list[Endpoint]] = {}
         self.servers: dict[str, SMTPServer] = {}
         self._grace = 0.0
@@ -138,6 +155,7 @@ class Gateway:
 
     async def stop(self, grace: float = 10.0) -> None:
         """Stop accepting and claiming; what is under way may end within `grace` seconds; then close everything."""
+        self.stopping = True
         self.log.info("stopping", sessions=sum(server.sessions for server in self.servers.values()))
         self._grace = grace
         await self._stack.aclose()
@@ -154,7 +172,10 @@ class Gateway:
         )
         stack.push_async_callback(self.queue.close)
         self.rates, self.slots = await self._open_state(stack)
+        self.serial = await asyncio.to_thread(read_serial, config.queues.path)
         self.spam, self.outbreak = self._scanners()
+        self.viruses = self._virus_scanner()
+        self._declare_metrics(config)
         self.resolver = self._resolver()
         given = config.resolver
         self.network = ScriptNetwork(
@@ -193,6 +214,46 @@ class Gateway:
         spamd = SpamdScanner(found.host, found.port, found.timeout, found.max_size, self.log, self.clock)
         return spamd, EmbeddedOutbreakScanner()
 
+    def _virus_scanner(self) -> VirusScanner:
+        found = self.config.scanners.clamav
+        if found is None:
+            self.log.warning("embedded-scanner", function="ScanCLAM", knows="the EICAR test file only")
+            return EmbeddedVirusScanner()
+        return ClamdScanner(found.host, found.port, found.timeout, found.max_size, self.log, self.clock)
+
+    def _declare_metrics(self, config: Config) -> None:
+        for metric in config.monitor.metrics:
+            self.metrics.declare(metric.name, metric.type, metric.help, metric.buckets)
+
+    def _own_metrics(self) -> Iterable[Family]:
+        """What the gateway itself has to tell."""
+        states = {state: self.queue.metric("count", {"state": [state.encode()]}) for state in (ACTIVE, DEFER, HOLD)}
+        sessions: dict[Labels, float] = {
+            (("server", name),): float(server.sessions) for name, server in self.servers.items()
+        }
+        yield gauge("hsl_ready", "Whether the gateway runs", {(): 1.0})
+        yield gauge("hsl_healthy", "Whether the gateway takes mail", {(): 0.0 if self.unhealthy() else 1.0})
+        yield gauge(
+            "hsl_queue_entries", "Entries in the queue", {(("state", name),): float(n) for name, n in states.items()}
+        )
+        yield gauge("hsl_queue_bytes", "Bytes in the queue", {(): float(self.queue.metric("bytes"))})
+        yield gauge("hsl_sessions", "SMTP sessions", sessions)
+        yield gauge("hsl_deliveries", "Delivery attempts under way", {(): float(self.scheduler.running)})
+        yield gauge("hsl_policies", "Suspensions and policies of the queue", {(): float(len(self.policies.active()))})
+
+    def unhealthy(self) -> str:
+        """Why the gateway does not take mail now; empty if it does."""
+        if self.stopping:
+            return "the gateway is stopping"
+        return "" if self.queue.has_room() else "the disk of the queue is full"
+
+    def concurrency(self, serverid: str, network: str | None) -> int | None:
+        """How many sessions a server has, from a network if one is given; None for an unknown server."""
+        server = self.servers.get(serverid)
+        if server is None:
+            return None
+        return server.sessions if network is None else server.sessions_from(ipaddress.ip_network(network))
+
     def _resolver(self) -> Resolver:
         """DNS behind the configured tables; only the tables where a system without DNS has some (a demo, a test)."""
         given = self.config.resolver
@@ -212,8 +273,10 @@ class Gateway:
             hostname=config.environment.hostname,
             log=self.log,
             local_addresses=self.is_listener,
+            policies=self.policies,
         )
         stack.push_async_callback(deliverer.close)
+        self.client = InlineClient(deliverer, lambda: self.scheduler.transports)
         self.scheduler = Scheduler(
             queue=self.queue,
             runner=self._runner(config, hooks.delivery),
@@ -224,14 +287,29 @@ class Gateway:
             clock=self.clock,
             hostname=config.environment.hostname,
             concurrency=config.queues.concurrency,
+            policies=self.policies,
         )
         stack.push_async_callback(self._stop_traffic)
-        control = ControlServer(control_path(config), self.queue, self.log)
+        control = ControlServer(control_path(config), self.queue, self.log, self.policies, self.metrics)
         await control.start()
         stack.push_async_callback(control.close)
+        await self._start_monitor(stack)
         for server in config.servers:
             await self._start_server(server, hooks.servers[server.id])
         self.scheduler.start()
+
+    async def _start_monitor(self, stack: AsyncExitStack) -> None:
+        wanted = self.config.monitor.listener
+        if wanted is None:
+            return
+        monitor = Monitor(self.metrics, self.log, self.unhealthy)
+        try:
+            bound = await monitor.start(wanted.address, wanted.port)
+        except OSError as error:
+            where = endpoint((wanted.address, wanted.port))
+            raise StartError(f"the monitor cannot listen on {where}: {describe(error)}") from error
+        stack.push_async_callback(monitor.close)
+        self.log.info("monitor", listener=endpoint(bound))
 
     async def _start_server(self, config: Server, hooks: Mapping[str, Program]) -> None:
         server = SMTPServer(
@@ -263,12 +341,18 @@ class Gateway:
             queue=self.queue,
             spam=self.spam,
             outbreak=self.outbreak,
+            viruses=self.viruses,
+            metrics=self.metrics,
+            policies=self.policies,
             addresses={item.id: NetAddress(item.id, item.address, item.hostname) for item in config.addresses},
             transports=frozenset(item.id for group in config.transportgroups for item in group.transports),
             clock=self.clock,
             log=self.log,
             shared=self.shared,
             hostname=config.environment.hostname,
+            serial=self.serial,
+            client=self.client,
+            concurrency=self.concurrency,
             defer_code=config.scripting.defer_code,
             network=self.network,
         )
@@ -312,6 +396,7 @@ class Gateway:
         """Without a wait: a session or an attempt has either the old set or the new one."""
         self.config = config
         self.network.configure(network_policy(config), source_addresses(config))
+        self._declare_metrics(config)
         self.scheduler.runner = self._runner(config, hooks.delivery)
         self.scheduler.transports = TransportTable(config)
         for server in config.servers:
@@ -339,6 +424,18 @@ def source_addresses(config: Config) -> dict[str, str]:
     return {item.id: item.address for item in config.addresses}
 
 
+def read_serial(folder: Path) -> str:
+    """The installation's serial number: a file beside the queue, made at the first start. Raises OSError."""
+    path = folder / SERIAL
+    with suppress(FileNotFoundError):
+        found = path.read_text("ascii", "replace").strip()
+        if found:
+            return found
+    serial = str(uuid.uuid4())
+    path.write_text(f"{serial}\n", "ascii")
+    return serial
+
+
 def merge(running: Config, new: Config) -> Config:
     """The running configuration with what a reload takes over from the new one."""
     given = {server.id: server for server in new.servers}
@@ -354,6 +451,7 @@ def merge(running: Config, new: Config) -> Config:
             "transportgroups": new.transportgroups,
             "addresses": new.addresses,
             "scripting": new.scripting,
+            "monitor": running.monitor.model_copy(update={"metrics": new.monitor.metrics}),
         }
     )
 

@@ -23,6 +23,7 @@ class PoolKey:
     verified: str = ""
     username: bytes | None = field(default=None, repr=False)
     password: bytes | None = field(default=None, repr=False)
+    said: str = "smtp"  # the protocol, and what XCLIENT told
 
 
 @dataclass(frozen=True, slots=True)

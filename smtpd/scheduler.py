@@ -26,15 +26,18 @@ from hsl.runtime.model import (
     AttemptError,
     Body,
     DeliveryPlan,
+    DSNPlan,
     Mail,
     QueueEntry,
 )
+from hsl.runtime.policies import Blocked, Key, Permit, QueuePolicies, facts_of
 from hsl.runtime.protocols import Clock, Queue, QueueFull, Slots
 from hsl.runtime.verdict import Verdict
 from hsl.smtpd import dsn
 from hsl.smtpd.config import Retry
 from hsl.smtpd.dsn import EXHAUSTED, EXPIRED, REFUSED, Reason
 from hsl.smtpd.lanes import Lane, Lanes, lane_of, share_of
+from hsl.smtpd.parking import Parking
 from hsl.smtpd.transports import Route, RouteError, TransportTable
 from hsl.values import Value
 
@@ -136,7 +139,10 @@ class Work:
     lane: Lane
     holder: str
     route: Route
+    permit: Permit
     phase: str = PREPARE
+    held: Blocked | None = None  # by a policy that knows where it goes
+    dsn: DSNPlan | None = None
     plan: DeliveryPlan | None = None
     attempt: Attempt | None = None
     context: Value = None
@@ -160,6 +166,7 @@ class Scheduler:
         clock: Clock,
         hostname: str,
         concurrency: int,
+        policies: QueuePolicies | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
         commit_retry: float = 1.0,
     ) -> None:
@@ -175,6 +182,11 @@ class Scheduler:
         self.uniform = uniform
         self.commit_retry = commit_retry
         self.lanes = Lanes(share_of(concurrency))
+        self.policies = policies or QueuePolicies(clock)
+        self.policies.on_free = self._freed
+        self.policies.on_change = self._reconsider
+        self.parking = Parking()
+        self._surplus: list[QueueEntry] = []  # held back, and no room to wait in memory
         self._wake = asyncio.Event()
         self._flowing = asyncio.Event()  # cleared while a result cannot be committed
         self._flowing.set()
@@ -216,6 +228,7 @@ class Scheduler:
             await asyncio.wait(self._loops[:1], timeout=min(grace, LAST_MOMENT))
             self._loops[0].cancel()
             await asyncio.gather(*self._loops, return_exceptions=True)
+        self._reconsider()
         for entry_id in self.lanes.drain():
             self.queue.release(entry_id)
         for task, work in self._tasks.items():
@@ -241,8 +254,12 @@ class Scheduler:
         while not self._stopping:
             self._wake.clear()
             try:
+                self._requeue_freed(self.parking.free_due(self.clock.monotonic()))
                 await self._claim()
                 self._start_ready({})
+                if self._surplus:
+                    surplus, self._surplus = self._surplus, []
+                    await self._postpone(surplus)
             except Exception:
                 self.log.error("scheduler-failed", traceback=traceback.format_exc())
                 await asyncio.sleep(self.commit_retry)
@@ -271,6 +288,7 @@ class Scheduler:
         if entry.id in self._running:
             self._again.add(entry.id)
         elif entry.id not in self.lanes:
+            self.parking.forget(entry.id)  # an administrator changed it while it waited
             lane = lane_of(entry)
             if self.lanes.waiting(lane) >= LANE_LIMIT:
                 return False
@@ -294,13 +312,41 @@ class Scheduler:
             if entry is None or entry.state == HOLD or entry.due > self.clock.time():
                 self.lanes.done(lane)  # deleted, held or put off by an administrator while it waited
                 self.queue.release(entry_id)
+                continue
+            permit = self.policies.admit(facts_of(entry))
+            if isinstance(permit, Blocked):
+                self.lanes.done(lane)
+                self._park(lane, entry, permit)
             else:
-                self._start(lane, entry)
+                self._start(lane, entry, permit)
 
-    def _start(self, lane: Lane, entry: QueueEntry) -> None:
+    # Held back by policies
+
+    def _park(self, lane: Lane, entry: QueueEntry, blocked: Blocked) -> None:
+        """Let an entry wait in memory, or on disk when there are too many."""
+        if not self.parking.park(lane, entry.id, blocked):
+            self._surplus.append(entry)
+            self.wake()
+
+    def _freed(self, key: Key) -> None:
+        """An entry that counted has ended: the first that waits for it may try."""
+        self._requeue_freed(self.parking.free(key))
+
+    def _reconsider(self) -> None:
+        """The rules have changed: everything that waits is looked at anew."""
+        self._requeue_freed(self.parking.free_all())
+
+    def _requeue_freed(self, freed: list[tuple[Lane, int]]) -> None:
+        for lane, entry_id in freed:
+            self.lanes.add(lane, entry_id)
+        if freed:
+            self.wake()
+
+    def _start(self, lane: Lane, entry: QueueEntry, permit: Permit) -> None:
         self._attempts += 1
         work = Work(
             entry=entry,
+            permit=permit,
             lane=lane,
             holder=f"{self.hostname}/{entry.id}/{self._attempts}",
             route=self.transports.route(entry.transportid) or self.transports.fallback(entry.transportid),
@@ -315,6 +361,15 @@ class Scheduler:
         work = self._tasks.pop(task)
         del self._running[work.entry.id]
         self.lanes.done(work.lane)
+        self.policies.release(work.permit)
+        if work.held is not None and not work.committed:
+            if self._stopping or work.entry.id in self._again:
+                self._again.discard(work.entry.id)
+                self.queue.release(work.entry.id)
+            else:
+                self._park(work.lane, work.entry, work.held)
+            self.wake()
+            return
         if work.entry.id in self._again:
             self._again.discard(work.entry.id)
             self.queue.release(work.entry.id)
@@ -329,6 +384,9 @@ class Scheduler:
         """Until something changed, an entry falls due, or RECHECK is over; monotonic time."""
         due = self.queue.next_due() if self._claiming() else None
         timeout = RECHECK if due is None else min(max(due - self.clock.time(), MIN_PAUSE), RECHECK)
+        parked = self.parking.next_due()
+        if parked is not None:
+            timeout = min(timeout, max(parked - self.clock.monotonic(), MIN_PAUSE))
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._wake.wait()
@@ -363,6 +421,9 @@ class Scheduler:
                 await self._refrain(work, verdict)
                 return
             await self._attempt(work)
+            if work.attempt is not None and work.attempt.held is not None:
+                await self._wait(work, work.attempt.held)
+                return
         await self._conclude(work, self._default(work), work.attempt or REFUSED)
 
     async def _predelivery(self, work: Work, plan: DeliveryPlan) -> Verdict:
@@ -372,7 +433,7 @@ class Scheduler:
         context = PreDeliveryContext(entry=work.entry, plan=plan, retries=work.route.retry.count, holder=work.holder)
         work.slots = True
         verdict = await self.runner.run(context)
-        work.plan, work.context = context.plan, context.context
+        work.plan, work.context, work.dsn = context.plan, context.context, context.dsn
         work.entry.metadata = context.entry.metadata
         return verdict
 
@@ -391,6 +452,14 @@ class Scheduler:
             work.phase = SETTLE
             await self._release_slots(work)
             await self._settle(work, outcome, REFUSED)
+
+    async def _wait(self, work: Work, blocked: Blocked) -> None:
+        """A policy holds the entry back: it waits, and nothing else about it changes but what the script set."""
+        work.attempt, work.held = None, blocked
+        if work.entry.metadata != work.metadata:
+            wait = max(blocked.until - self.clock.monotonic(), MIN_DELAY)
+            work.entry.state, work.entry.due = DEFER, self.clock.time() + wait
+            await self._commit(Changes(update=[work.entry]), work)
 
     async def _attempt(self, work: Work) -> None:
         assert work.plan is not None
@@ -423,6 +492,7 @@ class Scheduler:
             )
             verdict = await self.runner.run(context)
             work.entry.metadata = context.entry.metadata
+            work.dsn = context.dsn or work.dsn
             return default if delivered or verdict.action == "default" else outcome_of(verdict)
         except Exception:
             self.log.error("postdelivery-failed", queue=work.entry.id, traceback=traceback.format_exc())
@@ -522,12 +592,14 @@ class Scheduler:
         return changes
 
     def _failure(self, work: Work, cause: Attempt | Reason, original: Body | None) -> bytes:
-        return dsn.failure_dsn(work.entry, cause, hostname=self.hostname, original=original, clock=self.clock)
+        return dsn.failure_dsn(
+            work.entry, cause, hostname=self.hostname, original=original, clock=self.clock, wanted=work.dsn
+        )
 
     def _delay(self, work: Work, cause: Attempt | Reason, original: Body | None) -> bytes:
         until = work.entry.ts + work.route.retry.expire
         return dsn.delay_dsn(
-            work.entry, cause, hostname=self.hostname, original=original, clock=self.clock, until=until
+            work.entry, cause, hostname=self.hostname, original=original, clock=self.clock, until=until, wanted=work.dsn
         )
 
     def _notify(self, work: Work, build: Callable[[Body | None], bytes]) -> Mail:
@@ -538,7 +610,7 @@ class Scheduler:
             self.log.error("body-unreadable", queue=work.entry.id, reason=str(error))
             data = build(None)
         transportid = work.route.dsn.transport or work.entry.transportid
-        return dsn.notification(work.entry, data, transportid, self.clock.time())
+        return dsn.notification(work.entry, data, transportid, self.clock.time(), work.dsn)
 
     def _record(self, work: Work, outcome: Outcome) -> None:
         """The log line of an attempt, or of a decision without one."""

@@ -92,6 +92,10 @@ class SMTPServer:
         """How many there are now."""
         return len(self._live)
 
+    def sessions_from(self, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> int:
+        """How many of them are from a network, by the client's address as scripts see it."""
+        return sum(is_within(session.connection.remoteip, network) for session in self._live)
+
     # --- life
 
     async def start(self, sockets: Sequence[socket.socket] | None = None) -> list[tuple[str, int]]:
@@ -184,13 +188,7 @@ class SMTPServer:
 
     def relays_from(self, ip: str) -> bool:
         """Whether `relay.networks` has this address."""
-        if not self._networks:
-            return False
-        try:
-            address = ipaddress.ip_address(ip)
-        except ValueError:  # a script may call the client what it wants
-            return False
-        return any(address in network for network in self._networks)
+        return any(is_within(ip, network) for network in self._networks)
 
     def relays_to(self, domain: bytes) -> bool:
         """Whether `relay.domains` has this lower-case domain."""
@@ -257,3 +255,11 @@ class SMTPServer:
             transaction=transaction.id if transaction else None,
             **fields,
         )
+
+
+def is_within(ip: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    """Whether an address lies in a network; a script may call the client what it wants."""
+    try:
+        return ipaddress.ip_address(ip) in network
+    except ValueError:
+        return False

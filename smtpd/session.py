@@ -156,14 +156,13 @@ class Session(Wire):
             return
         extensions = self.extensions() if verb == "EHLO" else []
         verdict = ACCEPT
+        context = HeloContext(self.connection, self.transaction, verb, host.encode(), extensions)
         if self.runner.has("helo"):
-            context = HeloContext(self.connection, self.transaction, verb, host.encode(), extensions)
             verdict = await self.stage(context)
         answer = self.decide("helo", verdict, reply(250, self.hostname))
         if answer.code < 400:
             self.end_transaction()
-            chosen = verdict.options.get("host")
-            self.connection.helo = Helo(verb, host.encode() if chosen is None else as_bytes(chosen))
+            self.connection.helo = Helo(verb, as_bytes(verdict.options.get("host", context.host)))
             if verb == "EHLO":
                 announced = [as_text(item) for item in verdict.options.get("extensions", extensions)]
                 answer = reply(250, [answer.lines[0], *announced])
@@ -296,11 +295,12 @@ class Session(Wire):
             await self.answer("mailfrom", ACCEPT, NO_SPACE, sender=sender.path or "<>")
             return
         verdict = ACCEPT
+        context = MailFromContext(self.connection, self.transaction, sender, parameters)
         if self.runner.has("mailfrom"):
-            verdict = await self.stage(MailFromContext(self.connection, self.transaction, sender, parameters))
+            verdict = await self.stage(context)
         answer = self.decide("mailfrom", verdict, SENDER_OK)
         if answer.code < 400:
-            self.transaction.sender = as_address(verdict.options.get("sender", sender))
+            self.transaction.sender = as_address(verdict.options.get("sender", context.asked))
             self.transaction.senderparams = parameters
         await self.answer("mailfrom", verdict, answer, sender=sender.path or "<>")
 
@@ -343,7 +343,7 @@ class Session(Wire):
         if answer.code < 400 and not relayed and not may_relay:
             answer = NO_RELAY
         if answer.code < 400:
-            recipient.address = as_address(verdict.options.get("recipient", address))
+            recipient.address = as_address(verdict.options.get("recipient", recipient.address))
             recipient.transportid = as_text(verdict.options.get("transportid", recipient.transportid))
             self.transaction.recipients.append(recipient)
             self.named.add(key)

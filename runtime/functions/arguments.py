@@ -6,15 +6,18 @@ import ipaddress
 import math
 import re
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from hsl.builtins import Options, option
 from hsl.errors import ScriptError, near
 from hsl.run import Run
-from hsl.runtime.context import Context, text
-from hsl.runtime.model import Address
+from hsl.runtime.context import Context, string, text
+from hsl.runtime.model import Address, TLSInfo
 from hsl.runtime.reply import Enhanced
 from hsl.values import Array, Value, to_string, type_name
+
+if TYPE_CHECKING:
+    from hsl.runtime.runner import Services
 
 C = TypeVar("C", bound=Context)
 
@@ -24,6 +27,9 @@ ALL_STAGES = SESSION_STAGES + QUEUE_STAGES
 
 MAX_METADATA = 64 * 1024  # bytes of all keys and values of one message
 MAX_DELAY = 10 * 365 * 86400.0  # seconds
+FINGERPRINTS = (b"md5", b"sha1", b"sha256", b"sha512")
+MAX_QUOTAS = 10  # of one entry
+MAX_QUOTA_NAME = 200  # bytes
 LOCALPART = re.compile(
     rb'(?:[^\x00-\x20\x7f"<>()\[\]\\,;:@]{1,128}|"(?:[^\x00-\x1f\x7f"\\]|\\[\x20-\x7e]){0,128}")\Z'
 )  # RFC 5321 4.1.2, RFC 6531 3.3
@@ -31,12 +37,40 @@ DOMAIN = re.compile(
     rb"(?:[A-Za-z0-9_\x80-\xff](?:[A-Za-z0-9_.\x80-\xff-]{0,253}[A-Za-z0-9_\x80-\xff])?|\[[^\[\]\s]{1,60}\])\Z"
 )
 
+KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}\Z")
+ESMTP_VALUE = re.compile(rb"[!-<>-~]{0,1000}\Z")
+
 
 class RefusalOptions(Options):
     """The options of Reject() and Defer()."""
 
     disconnect: bool = option(False, "Close the connection after the reply.")
     reply_codes: Array | None = option(None, "The reply's `code` (number) and `enhanced` (array of three numbers).")
+
+
+class FingerprintOptions(Options):
+    """The options of GetTLS()."""
+
+    fingerprint: bytes | None = option(None, "Of the peer's certificate: md5, sha1, sha256 or sha512.")
+
+
+def tls_report(function: str, tls: TLSInfo | None, options: FingerprintOptions | None) -> Array:
+    """What GetTLS() gives."""
+    name = None if options is None else options.fingerprint
+    if name is not None and name not in FINGERPRINTS:
+        raise ScriptError(f"{function}(): option fingerprint: wanted md5, sha1, sha256 or sha512, got {text(name)}")
+    if tls is None:
+        return Array.record({b"started": False})
+    cipher = string(tls.cipher)
+    return Array.record(
+        {
+            b"started": True,
+            b"protocol": string(tls.protocol),
+            b"cipher": cipher,
+            b"ciphers": cipher,
+            b"keysize": float(tls.keysize),
+        }
+    )
 
 
 def host(run: Run, kind: type[C]) -> C:
@@ -142,7 +176,11 @@ def want_delay(function: str, where: str, delay: float) -> float:
 
 def want_transport(run: Run, function: str, name: bytes) -> str:
     """The id of a configured transport."""
-    return want_known(function, "transport", text(name), host(run, Context).services.transports)
+    return want_transport_id(host(run, Context).services, function, name)
+
+
+def want_transport_id(services: Services, function: str, name: bytes) -> str:
+    return want_known(function, "transport", text(name), services.transports)
 
 
 def want_known(function: str, kind: str, name: str, known: Iterable[str]) -> str:
@@ -164,6 +202,34 @@ def want_metadata(function: str, where: str, metadata: Array) -> dict[bytes, byt
     if sum(len(key) + len(value) for key, value in result.items()) > MAX_METADATA:
         raise ScriptError(f"{function}(): {where}: metadata exceeds {MAX_METADATA} bytes")
     return result
+
+
+def want_parameters(function: str, where: str, parameters: Array) -> dict[str, str]:
+    """ESMTP parameters (RFC 5321 4.1.2), name to value; an empty value is the keyword alone."""
+    result: dict[str, str] = {}
+    for key, value in parameters.pairs():
+        name, given = text(to_string(key)), b"" if value is None else to_string(value)
+        if not KEYWORD.match(name):
+            raise ScriptError(f"{function}(): {where}: wanted a name of letters, digits and -, got {name[:60]!r}")
+        if not ESMTP_VALUE.match(given):
+            raise ScriptError(f"{function}(): {where}: {name}: wanted printable ASCII without spaces and =")
+        result[name.upper()] = given.decode("ascii")
+    return result
+
+
+def want_quota(function: str, where: str, name: Value) -> bytes:
+    """The name of a quota."""
+    if not isinstance(name, bytes) or not 1 <= len(name) <= MAX_QUOTA_NAME:
+        raise ScriptError(f"{function}(): {where}: wanted a name of 1 to {MAX_QUOTA_NAME} bytes")
+    return name
+
+
+def want_quotas(function: str, quotas: Array | None) -> tuple[bytes, ...]:
+    """The names of an option `quotas`, each once."""
+    names = dict.fromkeys(want_quota(function, "option quotas", name) for name in (quotas.values() if quotas else ()))
+    if len(names) > MAX_QUOTAS:
+        raise ScriptError(f"{function}(): option quotas: wanted at most {MAX_QUOTAS}, got {len(names)}")
+    return tuple(names)
 
 
 def metadata_array(metadata: dict[bytes, bytes]) -> Array:

@@ -6,31 +6,42 @@ to do travels in the verdict's options: delay (seconds), hold, increment_retry, 
 
 from __future__ import annotations
 
-import random
-import re
 from typing import NoReturn
 
 from hsl.builtins import Chapter, Options, option
-from hsl.errors import ScriptError, near
+from hsl.errors import ScriptError
 from hsl.run import Run
 from hsl.runtime.context import PostDeliveryContext, PreDeliveryContext, QueueContext, string, text
 from hsl.runtime.functions.arguments import (
     QUEUE_STAGES,
+    FingerprintOptions,
     host,
     metadata_array,
     read_address,
     reason_lines,
     refuse,
     show_address,
+    tls_report,
     want_address,
     want_delay,
-    want_ip,
-    want_known,
     want_metadata,
+    want_parameters,
     want_transport,
 )
+from hsl.runtime.functions.servers import (
+    UNSUPPORTED_TLS,
+    ServerOptions,
+    TLSOptions,
+    apply_server,
+    choose_source,
+    find_source,
+    want_host,
+    want_port,
+    want_protocol,
+    want_tls,
+)
 from hsl.runtime.functions.state import want_name
-from hsl.runtime.model import SourceIP
+from hsl.runtime.model import DSNPlan
 from hsl.runtime.verdict import Verdict, VerdictReached
 from hsl.values import Array, Value, to_string
 
@@ -38,44 +49,30 @@ both = Chapter("Queue", stages=QUEUE_STAGES)
 before = Chapter("Pre-delivery", stages=["predelivery"])
 after = Chapter("Post-delivery", stages=["postdelivery"])
 
-TLS_MODES = ("disabled", "optional", "optional_verify", "require", "require_verify")
-HOSTNAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?\Z|\[[0-9A-Fa-f:.A-Za-z]{1,60}\]\Z")
 MAX_CONNECTIONS = 1_000_000
-UNSUPPORTED_TRY = (
-    "tls_sni", "tls_protocols", "tls_ciphers", "tls_verify_host", "tls_verify_name", "tls_default_ca",
-    "tls_client_cert", "xclient", "mx_include", "mx_exclude", "timeout",
-)  # fmt: skip
 
 
-class TryOptions(Options):
+class TryOptions(ServerOptions):
     """The options of Try()."""
 
-    host: bytes | None = option(None, "The host or IP address to connect to, or `lookup-mx`.")
-    port: int | None = option(None, "The TCP port.")
-    helo: bytes | None = option(None, "The HELO name.")
-    sourceip: bytes | Array | None = option(
-        None, "Source addresses, one is used: ids, or arrays of `id` or `address` and `helo`."
+    sender: bytes | Array | None = option(None, "The sender: an address, or its `localpart`, `domain` and `params`.")
+    recipient: bytes | Array | None = option(
+        None, "The recipient: an address, or its `localpart`, `domain` and `params`."
     )
-    nonlocal_source: bool = option(False, "Allow source addresses that are not configured on this machine.")
-    sender: bytes | Array | None = option(None, "The sender: an address, or its `localpart` and `domain`.")
-    recipient: bytes | Array | None = option(None, "The recipient: an address, or its `localpart` and `domain`.")
-    saslusername: bytes | None = option(None, "Log in with this user name.")
-    saslpassword: bytes | None = option(None, "The password to log in with.")
-    tls: bytes | None = option(None, f"One of {', '.join(TLS_MODES)}.")
-    protocol: bytes | None = option(None, "`smtp`; `lmtp` is not supported in this version.")
     jobid: bytes | None = option(None, "A job id for the queue entry.")
-    connect_timeout: float | None = option(None, "How long connecting may take.", unit="seconds")
-    tls_sni: Value = option(None, "Not supported in this version.")
-    tls_protocols: Value = option(None, "Not supported in this version.")
-    tls_ciphers: Value = option(None, "Not supported in this version.")
-    tls_verify_host: Value = option(None, "Not supported in this version.")
-    tls_verify_name: Value = option(None, "Not supported in this version.")
-    tls_default_ca: Value = option(None, "Not supported in this version.")
-    tls_client_cert: Value = option(None, "Not supported in this version.")
-    xclient: Value = option(None, "Not supported in this version.")
-    mx_include: Value = option(None, "Not supported in this version.")
-    mx_exclude: Value = option(None, "Not supported in this version.")
-    timeout: Value = option(None, "Not supported in this version.")
+    sourceip_random: bool = option(True, "Take any of several source addresses; false takes the first.")
+
+
+class DSNOptions(Options):
+    """What a script says about the notification that may come of this attempt."""
+
+    transportid: bytes | None = option(None, "The transport that it takes.")
+    recipient: bytes | Array | None = option(None, "Who gets it, instead of the sender.")
+    metadata: Array | None = option(None, "Metadata for its queue entry.")
+    from_: bytes | Array | None = option(None, "The address in its From header.", name="from")
+    from_name: bytes | None = option(None, "The name in its From header.")
+    jobid: bytes | None = option(None, "A job id for its queue entry.")
+    dkim: Value = option(None, "Not supported in this version.")
 
 
 class RescheduleOptions(Options):
@@ -83,15 +80,27 @@ class RescheduleOptions(Options):
 
     reason: bytes | None = option(None, "A reason for the log.")
     increment_retry: bool = option(True, "Count this as a retry.")
+    reset_retry: bool = option(False, "Start counting retries from zero.")
+    transportid: bytes | None = option(None, "The transport from now on.")
 
 
-class QueueOptions(RescheduleOptions):
+class RetryOptions(RescheduleOptions):
+    """The options of Retry()."""
+
+    delay: float | None = option(None, "When to try again; default: the transport's interval.", unit="seconds")
+
+
+class QueueOptions(RetryOptions):
     """The options of Queue()."""
 
     hold: bool = option(False, "Put the entry on hold.")
-    delay: float | None = option(None, "When to try again; default: the transport's interval.", unit="seconds")
-    reset_retry: bool = option(False, "Start counting retries from zero.")
-    transportid: bytes | None = option(None, "The transport from now on.")
+    dsn: Array | None = option(None, "What SetDSN() takes.")
+
+
+class BounceOptions(Options):
+    """The options of Bounce()."""
+
+    dsn: Array | None = option(None, "What SetDSN() takes.")
 
 
 class SourceOptions(Options):
@@ -100,11 +109,18 @@ class SourceOptions(Options):
     nonlocal_source: bool = option(False, "`netaddr` is an IP address, configured on this machine or not.")
 
 
-def requeue(function: str, options: RescheduleOptions, **more: object) -> NoReturn:
+def requeue(run: Run, function: str, options: RescheduleOptions, delay: float | None, **more: object) -> NoReturn:
     """End with the entry back in the queue."""
-    given = {name: value for name, value in more.items() if value is not None}
-    given["increment_retry"] = options.increment_retry
-    raise VerdictReached(Verdict("queue", reason=reason_lines(function, options.reason), options=given))
+    transport = options.transportid
+    given = {
+        "delay": delay,
+        "increment_retry": options.increment_retry,
+        "reset_retry": options.reset_retry,
+        "transportid": None if transport is None else want_transport(run, function, transport),
+        **more,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    raise VerdictReached(Verdict("queue", reason=reason_lines(function, options.reason), options=chosen))
 
 
 def undelivered(run: Run, function: str) -> None:
@@ -115,123 +131,180 @@ def undelivered(run: Run, function: str) -> None:
 
 @both.function("Queue", halts=True)
 def queue(run: Run, options: QueueOptions | None = None) -> NoReturn:
-    """Keep the message and retry later; beyond the last retry it is bounced or deleted as the transport says."""
+    """Keep the message and retry later; beyond the last retry it is bounced or deleted as the transport says.
+
+    After a delivery this is an error.
+
+    Example:
+        Queue(["delay" => 300, "reason" => "the quota is used up", "increment_retry" => false]);
+    """
     undelivered(run, "Queue")
     options = options or QueueOptions()
-    delay, transport = options.delay, options.transportid
-    requeue(
-        "Queue",
-        options,
-        delay=None if delay is None else want_delay("Queue", "option delay", delay),
-        hold=options.hold,
-        reset_retry=options.reset_retry,
-        transportid=None if transport is None else want_transport(run, "Queue", transport),
-    )
+    if options.dsn is not None:
+        keep_dsn(run, "Queue", DSNOptions.read("Queue", options.dsn))
+    requeue(run, "Queue", options, want_optional_delay("Queue", options.delay), hold=options.hold)
+
+
+def want_optional_delay(function: str, delay: float | None) -> float | None:
+    return None if delay is None else want_delay(function, "option delay", delay)
 
 
 @both.function("Delete", halts=True)
 def delete(run: Run) -> NoReturn:
-    """Remove the message from the queue without a bounce."""
+    """Remove the message from the queue without a bounce. After a delivery this is an error.
+
+    Example:
+        if ($sender == "") Delete();
+    """
     undelivered(run, "Delete")
     raise VerdictReached(Verdict("delete"))
 
 
 @both.function("Bounce", aliases=["GenerateDSN"], halts=True)
-def bounce(run: Run) -> NoReturn:
-    """Remove the message from the queue and send a bounce (RFC 3464) to its sender."""
+def bounce(run: Run, options: BounceOptions | None = None) -> NoReturn:
+    """Remove the message from the queue and send a bounce (RFC 3464) to its sender; none to the null sender.
+
+    After a delivery this is an error.
+
+    Example:
+        if ($retry > 3) Bounce(["dsn" => ["from_name" => "Mail service"]]);
+    """
     undelivered(run, "Bounce")
+    if options is not None and options.dsn is not None:
+        keep_dsn(run, "Bounce", DSNOptions.read("Bounce", options.dsn))
     raise VerdictReached(Verdict("bounce"))
 
 
 @both.function("SetMetaData")
 def set_metadata(run: Run, metadata: Array) -> None:
-    """Replace the entry's metadata; later retries see it too. Keys and values are strings."""
+    """Replace the entry's metadata; later retries see it too. Keys and values are strings, 64 KiB in all.
+
+    Example:
+        SetMetaData(GetMetaData() + ["attempts" => "$retry"]);
+    """
     host(run, QueueContext).entry.metadata = want_metadata("SetMetaData", "parameter 1 (metadata)", metadata)
 
 
 @both.function("GetMetaData")
 def get_metadata(run: Run) -> Array:
-    """The entry's metadata; an empty array without any."""
+    """Return the entry's metadata; an empty array without any.
+
+    Example:
+        echo GetMetaData()["customer"] ?? "nobody";
+    """
     return metadata_array(host(run, QueueContext).entry.metadata)
 
 
-@both.function("SetDSN", halts=True)
-def set_dsn(options: Array) -> NoReturn:
-    """Not supported in this version: changes to the bounce by script."""
-    raise ScriptError("SetDSN() is not supported in this version; the transport group's dsn section is what there is")
+@both.function("SetDSN")
+def set_dsn(run: Run, options: DSNOptions) -> None:
+    """Say how a notification looks that comes of this attempt: a bounce, or news of a delay.
+
+    It holds for this attempt. The option `dkim` is not supported in this version.
+
+    Example:
+        SetDSN(["from" => "postmaster@example.com", "from_name" => "Example mail", "transportid" => "bounces"]);
+    """
+    keep_dsn(run, "SetDSN", options)
+
+
+def keep_dsn(run: Run, function: str, options: DSNOptions) -> None:
+    refuse(function, options, "dkim")
+    transport, recipient, origin = options.transportid, options.recipient, options.from_
+    host(run, QueueContext).dsn = DSNPlan(
+        transportid=None if transport is None else want_transport(run, function, transport),
+        recipient=None if recipient is None else want_address(function, "option recipient", recipient),
+        metadata={} if options.metadata is None else want_metadata(function, "option metadata", options.metadata),
+        from_address=None if origin is None else want_address(function, "option from", origin),
+        from_name=options.from_name,
+        jobid=options.jobid or b"",
+    )
 
 
 @before.function("Try", halts=True)
 def try_(run: Run, options: TryOptions | None = None) -> NoReturn:
-    """Attempt the delivery now; the options hold for this attempt."""
+    """Attempt the delivery now; the options hold for this attempt and go over what the transport says.
+
+    Of several source addresses one is taken that no queue_suspend() holds back. TLS options other than the mode are
+    not supported in this version.
+
+    Example:
+        Try(["host" => "mx.example.net", "port" => 2525, "tls" => "require"]);
+    """
     if options is not None:
-        refuse("Try", options, *UNSUPPORTED_TRY)
-        apply_route(run, options)
-        apply_envelope(run, options)
+        context = host(run, PreDeliveryContext)
+        if not options.sourceip_random and isinstance(options.sourceip, Array):
+            options.sourceip = first_of(options.sourceip)
+        apply_server(context.services, "Try", options, context.plan)
+        apply_envelope(context, options)
     raise VerdictReached(Verdict("try"))
 
 
-def apply_route(run: Run, options: TryOptions) -> None:
-    """Where the attempt goes, and how it connects."""
-    plan = host(run, PreDeliveryContext).plan
-    if options.host is not None:
-        plan.host = want_host("Try", "option host", options.host)
-    if options.port is not None:
-        plan.port = want_port("Try", "option port", options.port)
-    if options.helo is not None:
-        plan.helo = want_host("Try", "option helo", options.helo)
-    if options.sourceip is not None:
-        plan.source = choose_source(run, options.sourceip, options.nonlocal_source)
-    if options.tls is not None:
-        plan.tls = want_tls(text(options.tls))
-    if options.protocol is not None:
-        plan.protocol = want_protocol("Try", options.protocol)
-    if options.connect_timeout is not None:
-        if not 0 < options.connect_timeout <= 3600:
-            raise ScriptError(
-                f"Try(): option connect_timeout: wanted seconds up to 3600, got {options.connect_timeout:g}"
-            )
-        plan.connect_timeout = options.connect_timeout
+def first_of(sources: Array) -> bytes | Array:
+    if sources.has(b"id") or sources.has(b"address"):
+        return sources
+    first = next(iter(sources.values()), None)
+    return first if isinstance(first, bytes | Array) else sources
 
 
-def apply_envelope(run: Run, options: TryOptions) -> None:
-    """Sender, recipient, login and job id of the attempt."""
-    context = host(run, PreDeliveryContext)
+def apply_envelope(context: PreDeliveryContext, options: TryOptions) -> None:
+    """Sender, recipient and job id of the attempt."""
     plan = context.plan
     if options.sender is not None:
         plan.sender = want_address("Try", "option sender", options.sender, null=True)
+        plan.senderparams |= read_params("option sender", options.sender)
     if options.recipient is not None:
         plan.recipient = want_address("Try", "option recipient", options.recipient)
-    if options.saslusername is not None:
-        plan.username = options.saslusername
-    if options.saslpassword is not None:
-        plan.password = options.saslpassword
+        plan.recipientparams |= read_params("option recipient", options.recipient)
     if options.jobid is not None:
         context.entry.jobid = options.jobid
 
 
+def read_params(where: str, address: bytes | Array) -> dict[str, str]:
+    params = address.get(b"params") if isinstance(address, Array) else None
+    return want_parameters("Try", where, params) if isinstance(params, Array) else {}
+
+
 @before.function("Reschedule", halts=True)
-def reschedule(delay: float, options: RescheduleOptions | None = None) -> NoReturn:
-    """Put the message back for so many seconds."""
-    requeue(
-        "Reschedule",
-        options or RescheduleOptions(),
-        delay=want_delay("Reschedule", "parameter 1 (delay)", delay),
-    )
+def reschedule(run: Run, delay: float, options: RescheduleOptions | None = None) -> NoReturn:
+    """Put the message back for so many seconds.
+
+    Example:
+        if (CurrentConnections("to-domain", $recipientdomain, 3) == false)
+            Reschedule(rand(1, 30), ["reason" => "too many connections", "increment_retry" => false]);
+    """
+    delay = want_delay("Reschedule", "parameter 1 (delay)", delay)
+    requeue(run, "Reschedule", options or RescheduleOptions(), delay)
 
 
 @before.function("SetSourceIP")
-def set_source_ip(run: Run, netaddr: bytes, options: SourceOptions | None = None) -> None:
-    """Let this attempt leave from `netaddr:ID`, an address of the configuration; its hostname is the HELO name."""
-    nonlocal_source = options is not None and options.nonlocal_source
+def set_source_ip(run: Run, netaddr: bytes | Array, options: SourceOptions | None = None) -> None:
+    """Let this attempt leave from an address of the configuration, `netaddr:ID`; its hostname is the HELO name.
+
+    An array of ids takes one that no queue_suspend() holds back. With the option `nonlocal_source` the text may be an
+    IP address.
+
+    Example:
+        SetSourceIP("netaddr:4");
+    """
     context = host(run, PreDeliveryContext)
-    context.plan.source = find_source(run, "SetSourceIP", text(netaddr), nonlocal_source)
-    run.set_variable("sourceip", string(context.plan.source.address))
+    nonlocal_source = options is not None and options.nonlocal_source
+    if isinstance(netaddr, Array):
+        source = choose_source(context.services, "SetSourceIP", netaddr, nonlocal_source)
+    elif netaddr in {string(item) for item in context.services.addresses}:
+        source = find_source(context.services, "SetSourceIP", "netaddr:" + text(netaddr), nonlocal_source=False)
+    else:
+        source = find_source(context.services, "SetSourceIP", text(netaddr), nonlocal_source)
+    context.plan.source = source
+    run.set_variable("sourceip", string(source.address))
 
 
 @before.function("SetDestination")
 def set_destination(run: Run, host_: bytes, port: int | None = None) -> None:
-    """Let this attempt go to a host (a name or an IP address) and port."""
+    """Let this attempt go to a host (a name or an IP address) and port.
+
+    Example:
+        SetDestination("10.2.0.1", 2525);
+    """
     plan = host(run, PreDeliveryContext).plan
     plan.host = want_host("SetDestination", "parameter 1 (host)", host_)
     run.set_variable("destination", host_)
@@ -242,26 +315,68 @@ def set_destination(run: Run, host_: bytes, port: int | None = None) -> None:
 
 @before.function("SetHELO")
 def set_helo(run: Run, hostname: bytes) -> None:
-    """Say HELO with this name in this attempt."""
+    """Say HELO with this name in this attempt.
+
+    Example:
+        SetHELO("mail4.example.com");
+    """
     host(run, PreDeliveryContext).plan.helo = want_host("SetHELO", "parameter 1 (hostname)", hostname)
 
 
 @before.function("SetSASL")
 def set_sasl(run: Run, username: bytes, password: bytes) -> None:
-    """Log in at the destination in this attempt."""
+    """Log in at the destination in this attempt (AUTH PLAIN or LOGIN).
+
+    Example:
+        SetSASL("customer", "secret");
+    """
     plan = host(run, PreDeliveryContext).plan
     plan.username, plan.password = username, password
 
 
+@before.function("SetTLS")
+def set_tls(run: Run, options: TLSOptions) -> None:
+    """Set the TLS mode of this attempt: disabled, optional, optional_verify, require, require_verify.
+
+    The other options of the reference are not supported in this version.
+
+    Example:
+        SetTLS(["tls" => "require"]);
+    """
+    refuse("SetTLS", options, *UNSUPPORTED_TLS)
+    if options.tls is not None:
+        host(run, PreDeliveryContext).plan.tls = want_tls("SetTLS", text(options.tls))
+
+
+@before.function("SetXCLIENT")
+def set_xclient(run: Run, attributes: Array) -> None:
+    """Send an XCLIENT command with these attributes (name to value) in this attempt, once it is connected.
+
+    A next hop that does not offer XCLIENT is a temporary failure.
+
+    Example:
+        SetXCLIENT(["ADDR" => $senderip, "HELO" => $senderhelo]);
+    """
+    host(run, PreDeliveryContext).plan.xclient = want_parameters("SetXCLIENT", "parameter 1 (attributes)", attributes)
+
+
 @before.function("SetProtocol")
 def set_protocol(run: Run, protocol: bytes) -> None:
-    """The protocol of this attempt: `smtp`; `lmtp` is not supported in this version."""
+    """Set the protocol of this attempt: `smtp`, or `lmtp` (RFC 2033).
+
+    Example:
+        SetProtocol("lmtp");
+    """
     host(run, PreDeliveryContext).plan.protocol = want_protocol("SetProtocol", protocol)
 
 
 @before.function("SetSender")
 def set_sender(run: Run, sender: bytes | Array) -> bytes | None:
-    """Change MAIL FROM in this attempt. Gives the address, or none if it is not one."""
+    """Change MAIL FROM in this attempt. Returns the address, or none if it is not one.
+
+    Example:
+        SetSender("bounces@example.com");
+    """
     address = read_address(sender, null=True)
     if address is None:
         return None
@@ -269,9 +384,26 @@ def set_sender(run: Run, sender: bytes | Array) -> bytes | None:
     return show_address(run, "sender", address)
 
 
+@before.function("SetSenderParams")
+def set_sender_params(run: Run, params: Array) -> None:
+    """Set parameters of MAIL FROM in this attempt, name to value; an empty value is the keyword alone.
+
+    RET and ENVID are left out where the next hop does not offer DSN (RFC 3461). SIZE, BODY and SMTPUTF8 are ours.
+
+    Example:
+        SetSenderParams(["RET" => "HDRS", "ENVID" => $messageid]);
+    """
+    plan = host(run, PreDeliveryContext).plan
+    plan.senderparams = want_parameters("SetSenderParams", "parameter 1 (params)", params)
+
+
 @before.function("SetRecipient")
 def set_recipient(run: Run, recipient: bytes | Array) -> bytes | None:
-    """Change RCPT TO in this attempt. Gives the address, or none if it is not one."""
+    """Change RCPT TO in this attempt. Returns the address, or none if it is not one.
+
+    Example:
+        SetRecipient("archive@example.com");
+    """
     address = read_address(recipient)
     if address is None:
         return None
@@ -279,9 +411,28 @@ def set_recipient(run: Run, recipient: bytes | Array) -> bytes | None:
     return show_address(run, "recipient", address)
 
 
+@before.function("SetRecipientParams")
+def set_recipient_params(run: Run, params: Array) -> None:
+    """Set parameters of RCPT TO in this attempt, name to value; an empty value is the keyword alone.
+
+    NOTIFY and ORCPT are left out where the next hop does not offer DSN (RFC 3461).
+
+    Example:
+        SetRecipientParams(["NOTIFY" => "NEVER"]);
+    """
+    plan = host(run, PreDeliveryContext).plan
+    plan.recipientparams = want_parameters("SetRecipientParams", "parameter 1 (params)", params)
+
+
 @before.function("CurrentConnections")
 async def current_connections(run: Run, namespace: bytes, entry: bytes | float, maximum: int) -> bool:
-    """Take one of `maximum` connection slots for this attempt; false if all are taken."""
+    """Take one of `maximum` connection slots for this attempt, and return true; false if all are taken.
+
+    Slots are counted by namespace and entry; the end of the attempt frees them.
+
+    Example:
+        if (CurrentConnections("to-domain", $recipientdomain, 3) == false) Reschedule(10);
+    """
     if not 0 <= maximum <= MAX_CONNECTIONS:
         raise ScriptError(f"CurrentConnections(): parameter 3 (max): wanted 0 to {MAX_CONNECTIONS}, got {maximum}")
     context = host(run, PreDeliveryContext)
@@ -290,15 +441,27 @@ async def current_connections(run: Run, namespace: bytes, entry: bytes | float, 
 
 
 @after.function("Retry", halts=True)
-def retry(run: Run) -> NoReturn:
-    """Retry later, as the transport says (2015; the default unless the error is permanent)."""
+def retry(run: Run, options: RetryOptions | None = None) -> NoReturn:
+    """Retry later, as the transport says or after `delay` (2015; the default unless the error is permanent).
+
+    After a delivery this is an error.
+
+    Example:
+        if ($errorcode == 450) Retry(["delay" => 60, "reason" => "greylisted"]);
+    """
     undelivered(run, "Retry")
-    raise VerdictReached(Verdict("queue"))
+    if options is None:
+        raise VerdictReached(Verdict("queue"))
+    requeue(run, "Retry", options, want_optional_delay("Retry", options.delay))
 
 
 @after.function("Deliver", halts=True)
 def deliver(run: Run, recipient: bytes | Array, transport: bytes) -> NoReturn:
-    """Queue the message at once for a new recipient and transport, its retry count reset."""
+    """Queue the message at once for a new recipient and transport, its retry count reset.
+
+    Example:
+        Deliver("archive@example.com", "outbound");
+    """
     address = want_address("Deliver", "parameter 1 (recipient)", recipient)
     transportid = want_transport(run, "Deliver", transport)
     raise VerdictReached(Verdict("deliver", options={"recipient": address, "transportid": transportid}))
@@ -306,80 +469,21 @@ def deliver(run: Run, recipient: bytes | Array, transport: bytes) -> NoReturn:
 
 @after.function("Default", halts=True)
 def default() -> NoReturn:
-    """Do what would happen without a script."""
+    """Do what would happen without a script.
+
+    Example:
+        Default();
+    """
     raise VerdictReached(Verdict("default"))
 
 
-def find_source(run: Run, function: str, name: str, nonlocal_source: bool) -> SourceIP:
-    """The source address of `netaddr:ID` or, with nonlocal_source, of a literal IP address."""
-    addresses = host(run, PreDeliveryContext).services.addresses
-    if name.startswith("netaddr:"):
-        found = addresses[want_known(function, "address", name.removeprefix("netaddr:"), addresses)]
-        return SourceIP(found.address, found.hostname, found.id)
-    if not nonlocal_source:
-        raise ScriptError(
-            f"{function}(): wanted netaddr:ID, got {name!r}", hint="an IP address needs the option nonlocal_source"
-        )
-    return SourceIP(want_ip(function, name), None, None, nonlocal_source=True)
+@after.function("GetTLS")
+def get_tls(run: Run, options: FingerprintOptions | None = None) -> Array:
+    """Return how the attempt was encrypted: `started`, and if so `protocol`, `cipher` (older: `ciphers`), `keysize`.
 
+    Certificates of peers are not kept in this version: there is no `peer_cert`, and nothing to take a fingerprint of.
 
-def choose_source(run: Run, given: bytes | Array, nonlocal_source: bool) -> SourceIP:
-    """One of the sources of Try()'s option, at random."""
-    items: list[Value] = list(given.values()) if isinstance(given, Array) else [given]
-    if isinstance(given, Array) and (given.has(b"id") or given.has(b"address")):
-        items = [given]
-    if not items:
-        raise ScriptError("Try(): option sourceip: wanted at least one address")
-    return read_source(run, random.choice(items), nonlocal_source)
-
-
-def read_source(run: Run, item: Value, nonlocal_source: bool) -> SourceIP:
-    """A source by id (`4` or `netaddr:4`), or an array of `id` or `address` and `helo`."""
-    if isinstance(item, Array):
-        helo = item.get(b"helo")
-        name = item.get(b"id")
-        if name is None:
-            address = want_ip("Try", text(to_string(item.get(b"address"))))
-            source = SourceIP(address, None, None, nonlocal_source)
-        else:
-            source = read_source(run, name, nonlocal_source)
-        if isinstance(helo, bytes):
-            source.helo = want_host("Try", "option sourceip", helo)
-        return source
-    netaddr = "netaddr:" + text(to_string(item)).removeprefix("netaddr:")
-    return find_source(run, "Try", netaddr, nonlocal_source=False)
-
-
-def want_host(function: str, where: str, name: bytes) -> str:
-    """A host name or an IP address; nothing that could end a line or start another command."""
-    shown = text(name)
-    if HOSTNAME.match(shown):
-        return shown
-    try:
-        return want_ip(function, shown)
-    except ScriptError:
-        raise ScriptError(f"{function}(): {where}: wanted a host name or an IP address, got {shown!r}") from None
-
-
-def want_port(function: str, where: str, port: int) -> int:
-    if not 1 <= port <= 65535:
-        raise ScriptError(f"{function}(): {where}: wanted 1 to 65535, got {port}")
-    return port
-
-
-def want_tls(mode: str) -> str:
-    if mode in ("dane", "dane_require"):
-        raise ScriptError(f"Try(): option tls: {mode} is not supported in this version")
-    if mode not in TLS_MODES:
-        raise ScriptError(
-            f"Try(): option tls: wanted one of {', '.join(TLS_MODES)}, got {mode}", hint=near(mode, TLS_MODES)
-        )
-    return mode
-
-
-def want_protocol(function: str, protocol: bytes) -> str:
-    if protocol == b"lmtp":
-        raise ScriptError(f"{function}(): lmtp is not supported in this version")
-    if protocol != b"smtp":
-        raise ScriptError(f"{function}(): wanted smtp, got {text(protocol)}")
-    return "smtp"
+    Example:
+        if (GetTLS()["started"]) echo "over TLS";
+    """
+    return tls_report("GetTLS", host(run, PostDeliveryContext).outcome.tls, options)

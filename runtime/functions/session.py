@@ -12,13 +12,28 @@ from typing import Any, NoReturn
 from hsl.builtins import Chapter, Options, option
 from hsl.errors import ScriptError
 from hsl.run import Run
-from hsl.runtime.context import Context, DataContext, text
+from hsl.runtime.context import (
+    ConnectContext,
+    Context,
+    DataContext,
+    HeloContext,
+    MailFromContext,
+    RcptToContext,
+    SessionContext,
+    string,
+    strings,
+    text,
+)
 from hsl.runtime.data import act
 from hsl.runtime.functions.arguments import (
+    FingerprintOptions,
     RefusalOptions,
     host,
+    read_address,
     reason_lines,
     reply_codes,
+    show_address,
+    tls_report,
     want_address,
     want_ip,
     want_transport,
@@ -28,6 +43,7 @@ from hsl.values import Array, type_name
 
 chapter = Chapter("SMTP session")
 REFUSING = ("connect", "helo", "auth", "mailfrom", "rcptto", "data")
+HELO = re.compile(rb"[A-Za-z0-9_.:\[\]-]{1,255}\Z")
 CODE = re.compile(r"([45]\d\d)(?:[ -]|\Z)")
 
 
@@ -71,7 +87,11 @@ def accept(options: Options, **changes: Any) -> NoReturn:
 
 @chapter.function("Accept", stages=["connect"], halts=True)
 def accept_connection(options: AcceptConnectOptions | None = None) -> NoReturn:
-    """Accept the connection; `remoteip` and `remoteptr` replace what is known of the client."""
+    """Accept the connection; `remoteip` and `remoteptr` replace what is known of the client.
+
+    Example:
+        Accept(["reason" => "mail.example.com ESMTP"]);
+    """
     options = options or AcceptConnectOptions()
     accept(
         options,
@@ -82,7 +102,11 @@ def accept_connection(options: AcceptConnectOptions | None = None) -> NoReturn:
 
 @chapter.function("Accept", stages=["helo"], halts=True)
 def accept_helo(options: AcceptHeloOptions | None = None) -> NoReturn:
-    """Accept HELO or EHLO; `host` replaces the client's name, `extensions` what is announced."""
+    """Accept HELO or EHLO; `host` replaces the client's name, `extensions` what is announced.
+
+    Example:
+        Accept(["extensions" => GetExtensions()]);
+    """
     options = options or AcceptHeloOptions()
     extensions = None if options.extensions is None else extension_names(options.extensions)
     accept(options, host=options.host, extensions=extensions)
@@ -90,14 +114,22 @@ def accept_helo(options: AcceptHeloOptions | None = None) -> NoReturn:
 
 @chapter.function("Accept", stages=["auth"], halts=True)
 def accept_auth(options: AcceptAuthOptions | None = None) -> NoReturn:
-    """Accept the login; `username` replaces the name given."""
+    """Accept the login; `username` replaces the name given.
+
+    Example:
+        if ($saslusername == "user" and $saslpassword == "secret") Accept();
+    """
     options = options or AcceptAuthOptions()
     accept(options, username=options.username)
 
 
 @chapter.function("Accept", stages=["mailfrom"], halts=True)
 def accept_sender(options: AcceptSenderOptions | None = None) -> NoReturn:
-    """Accept the sender; `sender` replaces it for all recipients."""
+    """Accept the sender; `sender` replaces it for all recipients.
+
+    Example:
+        Accept(["sender" => ["localpart" => "postmaster", "domain" => "example.com"]]);
+    """
     options = options or AcceptSenderOptions()
     sender = options.sender
     accept(options, sender=None if sender is None else want_address("Accept", "option sender", sender, null=True))
@@ -105,7 +137,11 @@ def accept_sender(options: AcceptSenderOptions | None = None) -> NoReturn:
 
 @chapter.function("Accept", stages=["rcptto"], halts=True)
 def accept_recipient(run: Run, options: AcceptRecipientOptions | None = None) -> NoReturn:
-    """Accept the recipient, wherever it is: this relays. `recipient` and `transportid` replace what was given."""
+    """Accept the recipient, wherever it is: this relays. `recipient` and `transportid` replace what was given.
+
+    Example:
+        if ($recipientdomain == "example.com") Accept(["recipient" => "catchall@example.com"]);
+    """
     options = options or AcceptRecipientOptions()
     recipient, transport = options.recipient, options.transportid
     accept(
@@ -131,25 +167,41 @@ def refuse(run: Run, verdict: Verdict) -> NoReturn:
 
 @chapter.function("Reject", stages=REFUSING, halts=True)
 def reject(run: Run, reason: bytes | Array | None = None, options: RefusalOptions | None = None) -> NoReturn:
-    """Refuse for good (5xx); an array, or newlines in the reason, make a reply of several lines."""
+    """Refuse for good (5xx); an array, or newlines in the reason, make a reply of several lines.
+
+    Example:
+        Reject(["This address is closed.", "See example.com"], ["reply_codes" => ["code" => 550]]);
+    """
     refuse(run, refusal("Reject", 5, reason, options))
 
 
 @chapter.function("Defer", stages=REFUSING, halts=True)
 def defer(run: Run, reason: bytes | Array | None = None, options: RefusalOptions | None = None) -> NoReturn:
-    """Refuse for now (4xx); an array, or newlines in the reason, make a reply of several lines."""
+    """Refuse for now (4xx); an array, or newlines in the reason, make a reply of several lines.
+
+    Example:
+        if (rate("connections", $senderip, 100, 60) == false) Defer("Too many, try later");
+    """
     refuse(run, refusal("Defer", 4, reason, options))
 
 
 @chapter.function("Allow", stages=["connect"], halts=True)
 def allow() -> NoReturn:
-    """Accept the connection (the name of Accept() in the 2015 reference)."""
+    """Accept the connection (the name of Accept() in the 2015 reference).
+
+    Example:
+        if (inet_includes($senderip, "192.0.2.0/24")) Allow();
+    """
     accept(AcceptConnectOptions())
 
 
 @chapter.function("Block", stages=["connect"], halts=True)
 def block(message: bytes | Array | None = None) -> NoReturn:
-    """Refuse the connection (2015). A 4xx or 5xx code at the start of the message is the reply's code."""
+    """Refuse the connection (2015). A 4xx or 5xx code at the start of the message is the reply's code.
+
+    Example:
+        if (inet_includes($senderip, "198.51.100.0/24")) Block("554 Go away");
+    """
     lines = reason_lines("Block", message) or ()
     match = CODE.match(lines[0]) if lines else None
     if match is None:
@@ -162,13 +214,21 @@ def block(message: bytes | Array | None = None) -> NoReturn:
 
 @chapter.function("Pass", stages=["disconnect"], halts=True)
 def pass_() -> NoReturn:
-    """End the script; nothing depends on it."""
+    """End the script; nothing depends on it.
+
+    Example:
+        Pass();
+    """
     raise VerdictReached(Verdict("pass"))
 
 
 @chapter.function("Reply", stages=["auth"], halts=True)
 def reply(reply: bytes | None = None, options: RefusalOptions | None = None) -> NoReturn:
-    """Not supported in this version: mechanisms other than PLAIN and LOGIN by script."""
+    """Not supported in this version: mechanisms other than PLAIN and LOGIN by script.
+
+    Example:
+        if ($arguments["mechanism"] == "CRAM-MD5") Reply("PDEyMzRAZXhhbXBsZS5jb20+");
+    """
     raise ScriptError("Reply(): mechanisms by script are not supported in this version; PLAIN and LOGIN are built in")
 
 
@@ -179,3 +239,93 @@ def extension_names(extensions: Array) -> tuple[str, ...]:
             raise ScriptError(f"Accept(): option extensions: wanted strings, got {type_name(value)}")
         names.append(text(value))
     return tuple(names)
+
+
+# --- what earlier versions had beside the options of Accept()
+
+
+@chapter.function("SetSenderIP", stages=["connect"])
+def set_sender_ip(run: Run, senderip: bytes) -> bytes | None:
+    """Change the client's IP address for this session. Returns it, or none if it is no IP address.
+
+    Limits on connections go on with the address that the client came from.
+
+    Example:
+        if (inet_includes($senderip, "64:ff9b::/96")) SetSenderIP(inet_ntop(inet_pton($senderip)[12:16]));
+    """
+    try:
+        address = want_ip("SetSenderIP", text(senderip))
+    except ScriptError:
+        return None
+    host(run, ConnectContext).connection.remoteip = address
+    run.set_variable("senderip", string(address))
+    return string(address)
+
+
+@chapter.function("SetHELO", stages=["helo"])
+def set_helo(run: Run, senderhelo: bytes) -> bytes | None:
+    """Change the client's HELO name for this session. Returns it, or none if it is no host name.
+
+    Example:
+        SetHELO("client.example.com");
+    """
+    if not HELO.match(senderhelo):
+        return None
+    host(run, HeloContext).host = senderhelo
+    run.set_variable("senderhelo", senderhelo)
+    return senderhelo
+
+
+@chapter.function("GetExtensions", stages=["helo"])
+def get_extensions(run: Run) -> Array:
+    """Return the extensions that the answer to EHLO announces.
+
+    Example:
+        echo GetExtensions()[0];
+    """
+    return strings(host(run, HeloContext).extensions)
+
+
+@chapter.function("GetTLS", stages=["helo", "auth", "mailfrom", "rcptto", "data"])
+def get_tls(run: Run, options: FingerprintOptions | None = None) -> Array:
+    """Return how the session is encrypted: `started`, and if so `protocol`, `cipher` (older: `ciphers`), `keysize`.
+
+    Clients are not asked for certificates in this version: there is no `peer_cert`, and nothing to take a fingerprint
+    of.
+
+    Example:
+        if (!GetTLS()["started"]) echo "not encrypted";
+    """
+    return tls_report("GetTLS", host(run, SessionContext).connection.tls, options)
+
+
+@chapter.function("SetSender", stages=["mailfrom", "rcptto"])
+def set_sender(run: Run, sender: bytes | Array) -> bytes | None:
+    """Change the sender of the message, for all recipients. Returns the address, or none if it is not one.
+
+    Example:
+        if ($senderdomain == "") SetSender("postmaster@example.com");
+    """
+    address = read_address(sender, null=True)
+    if address is None:
+        return None
+    context = host(run, SessionContext)
+    if isinstance(context, MailFromContext):
+        context.asked = address
+    else:
+        context.transaction.sender = address
+    return show_address(run, "sender", address)
+
+
+@chapter.function("SetRecipient", stages=["rcptto"])
+def set_recipient(run: Run, recipient: bytes | Array) -> bytes | None:
+    """Change this recipient. Returns the address, or none if it is not one.
+
+    Example:
+        if ($recipientdomain == "old.example.com") SetRecipient("$recipientlocalpart@example.com");
+    """
+    address = read_address(recipient)
+    if address is None:
+        return None
+    host(run, RcptToContext).asked.address = address
+    return show_address(run, "recipient", address)

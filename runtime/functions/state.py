@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from hsl.builtins import Chapter, Options, option
 from hsl.errors import ScriptError, near
 from hsl.run import Run
@@ -11,7 +13,8 @@ from hsl.runtime.protocols import QUEUE_FILTERS
 from hsl.values import Array, Value, to_string, type_name
 
 chapter = Chapter("State", stages=ALL_STAGES)
-LOWER_CASE = frozenset({"sender", "senderdomain", "recipientdomain"})
+LOWER_CASE = frozenset({"sender", "senderdomain", "recipient", "recipientdomain"})
+METADATA = "metadata."
 MAX_INTERVAL = 31 * 86400.0  # seconds
 MAX_COUNT = 10_000_000
 MAX_NAME = 1_000  # bytes of a namespace or an entry
@@ -31,7 +34,14 @@ async def rate(
     """Account one and tell whether the limit allows it, or with count 0 how many there were in the interval.
 
     With a positive count: true and one more accounted, or false and nothing accounted when `count` have been accounted
-    in the last `interval` seconds.
+    in the last `interval` seconds (a sliding window, exact; up to 31 days). Rates are shared by all stages, and by all
+    processes where the configuration keeps them in Redis.
+
+    Example:
+        echo rate("example", "user", 2, 60);  // expect: true
+        echo rate("example", "user", 2, 60);  // expect: true
+        echo rate("example", "user", 2, 60);  // expect: false
+        echo rate("example", "user", 0, 60);  // expect: 2
     """
     if not 0 <= count <= MAX_COUNT:
         raise ScriptError(f"rate(): parameter 3 (count): wanted 0 to {MAX_COUNT}, got {count}")
@@ -52,9 +62,16 @@ class MetricOptions(Options):
 
 @chapter.function("GetMailQueueMetric")
 def get_mail_queue_metric(run: Run, options: MetricOptions | None = None) -> float:
-    """How many entries, or bytes, of the mail queue match all filters.
+    """Return how many entries, or bytes, of the mail queue match all filters.
 
-    Filters: senderip, saslusername, sender, senderdomain, recipientdomain, transportid, retry.
+    Filters: senderip, saslusername, sender, senderdomain, recipient, recipientdomain, transportid, retry, and
+    `metadata.NAME` for a key of the metadata. An array of values matches any of them, up to 1,000; addresses and
+    domains match in any case. The queue counts these, so that one filter is a look-up (the first question about a
+    metadata key walks the queue once); with several filters the one with the fewest entries is walked.
+
+    Example:
+        $mib = GetMailQueueMetric(["metric" => "bytes", "filter" => ["transportid" => "outbound"]]) / 1024 / 1024;
+        if ($mib > 500) Defer("The queue is full, try later");
     """
     options = options or MetricOptions()
     metric = text(options.metric)
@@ -74,9 +91,10 @@ def read_filters(array: Array) -> dict[str, list[bytes]]:
     filters: dict[str, list[bytes]] = {}
     for key, value in array.pairs():
         name = text(to_string(key))
-        if name not in QUEUE_FILTERS:
+        if name not in QUEUE_FILTERS and not name.startswith(METADATA):
+            known = ", ".join(QUEUE_FILTERS)
             raise ScriptError(
-                f"GetMailQueueMetric(): there is no filter {name!r}; there are {', '.join(QUEUE_FILTERS)}",
+                f"GetMailQueueMetric(): there is no filter {name!r}; there are {known} and {METADATA}NAME",
                 hint=near(name, QUEUE_FILTERS),
             )
         values = value.values() if isinstance(value, Array) else [value]
@@ -98,3 +116,23 @@ def want_name(function: str, position: int, name: bytes) -> bytes:
     if len(name) > MAX_NAME:
         raise ScriptError(f"{function}(): parameter {position}: longer than {MAX_NAME} bytes")
     return name
+
+
+@chapter.function("server_concurrency")
+def server_concurrency(run: Run, serverid: bytes, address: bytes | None = None) -> float | None:
+    """Return how many sessions a server has now, or how many from an IP address or network; none for no such server.
+
+    The session that asks counts too. Sessions are those of this process.
+
+    Example:
+        if (server_concurrency($serverid, $senderip) > 20) Defer("Too many connections");
+    """
+    network = None
+    if address is not None:
+        try:
+            network = str(ipaddress.ip_network(text(address), strict=False))
+        except ValueError:
+            shown = text(address)[:60]
+            raise ScriptError(f"server_concurrency(): wanted an IP address or network, got {shown!r}") from None
+    found = host(run, Context).services.concurrency(text(serverid), network)
+    return None if found is None else float(found)

@@ -13,8 +13,23 @@ from hsl.runtime.clock import SettableClock
 from hsl.runtime.data import DataOutcome, run_data
 from hsl.runtime.log import Log
 from hsl.runtime.message import BytesBody, Message
-from hsl.runtime.model import Address, Auth, Body, Connection, Helo, NetAddress, Recipient, Transaction
-from hsl.runtime.protocols import ScanEnvelope, SpamResult
+from hsl.runtime.metrics import Metrics
+from hsl.runtime.model import (
+    Address,
+    Attempt,
+    Auth,
+    Body,
+    Connection,
+    DeliveryPlan,
+    Helo,
+    Mail,
+    NetAddress,
+    Recipient,
+    Result,
+    Transaction,
+)
+from hsl.runtime.policies import QueuePolicies
+from hsl.runtime.protocols import QueueFull, ScanEnvelope, SpamResult
 from hsl.runtime.rates import MemoryRates
 from hsl.runtime.runner import Services, StageRunner
 from hsl.runtime.slots import MemorySlots
@@ -33,18 +48,50 @@ class FakeQueue:
     answer: int = 0
     asked: list[tuple[str, dict[str, list[bytes]]]] = field(default_factory=list)
 
+    stored: list[Mail] = field(default_factory=list)
+    full: bool = False
+
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
         self.asked.append((metric, {name: list(values) for name, values in filters.items()}))
         return self.answer
 
+    def quota(self, name: bytes) -> tuple[int, int]:
+        held = [entry for mail in self.stored for entry in mail.entries if name in entry.quotas]
+        return len(held), sum(entry.size for entry in held)
+
+    async def apply(self, *, store: Sequence[Mail] = ()) -> list[int]:
+        if self.full:
+            raise QueueFull("full")
+        self.stored += store
+        return [len(self.stored) + 100 for mail in store for _ in mail.entries]
+
+
+@dataclass
+class FakeClient:
+    """Notes what was sent, and gives the same attempt each time."""
+
+    attempt: Attempt = field(default_factory=lambda: Attempt(result=Result(250, (2, 0, 0), ["taken"], "EOD")))
+    sent: list[tuple[DeliveryPlan, list[tuple[Address, dict[str, str]]], bytes]] = field(default_factory=list)
+
+    def plan(self, transportid: str, sender: Address, recipient: Address) -> DeliveryPlan:
+        return DeliveryPlan(sender, recipient, host=f"{transportid}.example")
+
+    async def send(
+        self, plan: DeliveryPlan, recipients: Sequence[tuple[Address, Mapping[str, str]]], body: Body
+    ) -> Attempt:
+        people = [(address, dict(params)) for address, params in recipients]
+        self.sent.append((plan, people, b"".join(body.chunks())))
+        return self.attempt
+
 
 @dataclass
 class FakeScanner:
-    """Both scanners: fixed answers, or `error`; counts the scans and keeps what was scanned."""
+    """All scanners: fixed answers, or `error`; counts the scans and keeps what was scanned."""
 
     name: str = "fake"
     score: float = 7.5
     level: int = 50
+    viruses: list[str] = field(default_factory=list)
     error: Exception | None = None
     scanned: list[bytes] = field(default_factory=list)
     envelopes: list[ScanEnvelope] = field(default_factory=list)
@@ -63,6 +110,12 @@ class FakeScanner:
         self.take(message, envelope)
         return self.level, "ref-1"
 
+    async def scan_viruses(self, message: Body) -> list[str]:
+        self.scanned.append(b"".join(message.chunks()))
+        if self.error is not None:
+            raise self.error
+        return self.viruses
+
 
 class World:
     """Everything a stage's script can reach, and short ways to run one."""
@@ -73,6 +126,11 @@ class World:
         self.queue = FakeQueue()
         self.spam = FakeScanner()
         self.outbreak = FakeScanner()
+        self.viruses = FakeScanner()
+        self.client = FakeClient()
+        self.metrics = Metrics(Log("debug", self.lines.append))
+        self.policies = QueuePolicies(self.clock)
+        self.sessions = {"inbound": 3}
         self.slots = MemorySlots()
         self.budget = Budget(seconds=5.0)
         addresses = [NetAddress(str(item), f"10.0.0.{item}", f"mail{item}.example.com") for item in range(1, 5)]
@@ -82,12 +140,18 @@ class World:
             queue=self.queue,
             spam=self.spam,
             outbreak=self.outbreak,
+            viruses=self.viruses,
+            metrics=self.metrics,
+            policies=self.policies,
             addresses={item.id: item for item in addresses},
             transports=frozenset({"outbound", "archive"}),
             clock=self.clock,
             log=Log("debug", self.lines.append),
             shared=SharedStore(),
             hostname="gateway.example.com",
+            serial="serial-1",
+            client=self.client,
+            concurrency=lambda serverid, network: self.sessions.get(serverid if network is None else network),
         )
         self.connection = Connection(
             "inbound", "192.0.2.9", 41666, "10.0.0.1", 25, helo=Helo("EHLO", b"client.example")

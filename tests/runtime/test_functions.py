@@ -157,8 +157,15 @@ async def before(world: Any, script: str, holder: str = "h-1") -> tuple[Verdict,
 
 
 QUEUED = [
-    ("Reschedule(20);", {"delay": 20.0, "increment_retry": True}),
-    ('Reschedule(1, ["reason" => "busy", "increment_retry" => false]);', {"delay": 1.0, "increment_retry": False}),
+    ("Reschedule(20);", {"delay": 20.0, "increment_retry": True, "reset_retry": False}),
+    (
+        'Reschedule(1, ["reason" => "busy", "increment_retry" => false, "reset_retry" => true]);',
+        {"delay": 1.0, "increment_retry": False, "reset_retry": True},
+    ),
+    (
+        'Reschedule(1, ["transportid" => "archive"]);',
+        {"delay": 1.0, "increment_retry": True, "reset_retry": False, "transportid": "archive"},
+    ),
     ("Queue();", {"hold": False, "increment_retry": True, "reset_retry": False}),
     (
         'Queue(["delay" => 9, "hold" => true, "reset_retry" => true, "transportid" => "archive"]);',
@@ -238,9 +245,17 @@ WRONG_BEFORE = [
     ('SetDestination("x\\r\\nQUIT");', "wanted a host name or an IP address"),
     ('SetDestination("x", 70000);', "wanted 1 to 65535"),
     ('SetHELO("a\\r\\nb");', "wanted a host name"),
-    ('SetProtocol("lmtp");', "lmtp is not supported"),
-    ("SetDSN([]);", "not supported in this version"),
-    ('Try(["xclient" => []]);', "option xclient is not supported in this version"),
+    ('SetProtocol("uucp");', "wanted smtp or lmtp, got uucp"),
+    ('SetDSN(["dkim" => []]);', "option dkim is not supported in this version"),
+    ('SetDSN(["from" => "x y"]);', "option from: wanted an email address"),
+    ('Try(["tls_sni" => true]);', "option tls_sni is not supported in this version"),
+    ('Try(["xclient" => ["ADDR" => "a b"]]);', "ADDR: wanted printable ASCII"),
+    ('Try(["timeout" => ["MAIK" => 5]]);', "did you mean MAIL?"),
+    ('Try(["timeout" => ["MAIL" => 0]]);', "timeout MAIL: wanted seconds up to 3600"),
+    ('Try(["mx_include" => ["a b"]]);', "option mx_include: wanted host names"),
+    ('SetTLS(["tls" => "dane"]);', "SetTLS(): option tls: dane is not supported"),
+    ('SetSenderParams(["A B" => "x"]);', "wanted a name of letters"),
+    ('SetRecipientParams(["NOTIFY" => "a\\r\\nRSET"]);', "NOTIFY: wanted printable ASCII"),
     ('Try(["tls" => "dane"]);', "dane is not supported in this version"),
     ('Try(["tls" => "requir"]);', "did you mean require?"),
     ('Try(["sourceip" => []]);', "at least one"),

@@ -23,6 +23,8 @@ VALUES: dict[str, list[bytes]] = {
     "saslusername": [b"", b"user", b"User"],
     "sender": [*SENDERS, b"nobody@x.example"],
     "senderdomain": [b"", b"x.example", b"Y.EXAMPLE", b"z.example"],
+    "recipient": [*RECIPIENTS, b"S@ONE.example", b"x@y"],
+    "metadata.customer": [b"17", b"18", b""],
     "recipientdomain": [b"one.example", b"TWO.example", b""],
     "transportid": [b"out", b"slow", b"OUT"],
     "retry": [b"0", b"1", b"2", b"9"],
@@ -49,6 +51,8 @@ def naive_value(name: str, entry: QueueEntry) -> bytes:
         "saslusername": entry.saslusername,
         "sender": entry.sender.text,
         "senderdomain": entry.sender.host,
+        "recipient": entry.recipient.text,
+        "metadata.customer": entry.metadata.get(b"customer", b"no value is like this"),
         "recipientdomain": entry.recipient.host,
         "transportid": entry.transportid.encode(),
         "retry": str(entry.retry).encode(),
@@ -58,7 +62,7 @@ def naive_value(name: str, entry: QueueEntry) -> bytes:
     return values[name]
 
 
-FOLDED = ("senderip", "sender", "senderdomain", "recipientdomain")
+FOLDED = ("senderip", "sender", "senderdomain", "recipient", "recipientdomain")
 
 
 def naive(entries: Sequence[QueueEntry], filters: Filters) -> list[QueueEntry]:
@@ -81,6 +85,7 @@ def random_change(rng: random.Random, entry: QueueEntry) -> QueueEntry:
         retry=rng.randrange(3),
         state=rng.choice([ACTIVE, DEFER, HOLD]),
         due=float(rng.randrange(100)),
+        metadata=rng.choice([{}, {b"customer": b"17"}, {b"customer": b"18", b"more": b"x"}]),
     )
 
 
@@ -185,7 +190,7 @@ def test_pages(filters: Filters, limit: int, after: int, wanted: list[int]) -> N
     assert [entry.id for entry in filled(10).select(filters, limit, after)] == wanted
 
 
-@pytest.mark.parametrize("name", ["Sender", "recipient", ""])
+@pytest.mark.parametrize("name", ["Sender", "recipients", "metadata", ""])
 def test_unknown_filters(name: str) -> None:
     index = filled(1)
     with pytest.raises(ValueError, match=f"unknown queue filter '{name}': known are senderip, saslusername"):

@@ -156,7 +156,7 @@ async def test_the_null_sender_and_changed_addresses() -> None:
         {"helo": "two words"},
         {"helo": "x\r\nRSET"},
         {"tls": "maybe"},
-        {"protocol": "lmtp"},
+        {"protocol": "uucp"},
     ],
 )
 async def test_what_cannot_be_sent_fails_for_good_and_opens_nothing(bad: dict[str, Any]) -> None:

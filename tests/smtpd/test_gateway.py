@@ -130,7 +130,7 @@ async def test_the_embedded_scanners_say_that_they_answer(tmp_path: Path) -> Non
     async with gateway(write(tmp_path), lines):
         pass
     shown = events(lines, "embedded-scanner")
-    assert ["function=ScanSA" in line for line in shown] == [False, True]
+    assert [name in line for name, line in zip(("ScanRPD", "ScanSA", "ScanCLAM"), shown, strict=True)] == [True] * 3
     assert all(" warning " in line for line in shown)
 
 

@@ -1,0 +1,81 @@
+"""Entries that a policy of the queue holds back come in; when there may be room for them, they come out again.
+
+They stay claimed, and cost one number each: nothing is written for them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+
+from hsl.runtime.policies import Blocked, Key
+from hsl.smtpd.lanes import Lane
+
+MAX_ENTRIES = 50_000  # in all
+MAX_WAITING = 10_000  # for one thing
+
+
+class Parking:
+    """Waiting lists by what is waited for. Times are monotonic."""
+
+    def __init__(self) -> None:
+        self.lists: dict[Key, deque[tuple[Lane, int]]] = {}
+        self.ids: set[int] = set()
+        self.due: list[tuple[float, Key, float]] = []  # a heap: when to look at a list, and how long for each entry
+        self.timed: set[Key] = set()  # lists that stand in it
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __contains__(self, entry_id: object) -> bool:
+        return entry_id in self.ids
+
+    def park(self, lane: Lane, entry_id: int, blocked: Blocked) -> bool:
+        """Let an entry wait; False when there is no room for it."""
+        waiting = self.lists.setdefault(blocked.key, deque())
+        if len(waiting) >= MAX_WAITING or len(self.ids) >= MAX_ENTRIES:
+            return False
+        waiting.append((lane, entry_id))
+        self.ids.add(entry_id)
+        self._look_at(blocked.key, blocked.until, blocked.step)
+        return True
+
+    def _look_at(self, key: Key, at: float, step: float) -> None:
+        if key not in self.timed:
+            self.timed.add(key)
+            heapq.heappush(self.due, (at, key, step))
+
+    def forget(self, entry_id: int) -> None:
+        """The entry is somewhere else now."""
+        self.ids.discard(entry_id)
+
+    def free(self, key: Key, count: int | None = 1) -> list[tuple[Lane, int]]:
+        """The first entries that wait for this; all of them without a count."""
+        waiting = self.lists.get(key)
+        freed: list[tuple[Lane, int]] = []
+        while waiting and (count is None or len(freed) < count):
+            lane, entry_id = waiting.popleft()
+            if entry_id in self.ids:
+                self.ids.discard(entry_id)
+                freed.append((lane, entry_id))
+        if not waiting:
+            self.lists.pop(key, None)
+        return freed
+
+    def free_all(self) -> list[tuple[Lane, int]]:
+        return [item for key in list(self.lists) for item in self.free(key, None)]
+
+    def free_due(self, now: float) -> list[tuple[Lane, int]]:
+        """What may be looked at again by now."""
+        freed: list[tuple[Lane, int]] = []
+        while self.due and self.due[0][0] <= now:
+            at, key, step = heapq.heappop(self.due)
+            self.timed.discard(key)
+            freed += self.free(key, 1 + int((now - at) / step) if step else None)
+            if key in self.lists:
+                self._look_at(key, now + step, step)
+        return freed
+
+    def next_due(self) -> float | None:
+        """When to look again."""
+        return self.due[0][0] if self.due else None
