@@ -9,9 +9,10 @@ import os.path
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hsl.library.network import NotPermitted
+from hsl.runtime.sockets import SocketWaits
 
 if TYPE_CHECKING:
     from hsl.runtime.dns import TableResolver
@@ -126,7 +127,7 @@ class ScriptNetwork:
         self.table = table
         self.sources = dict(sources or {})
         self.log = log
-        self.sockets: Any = None
+        self.sockets = SocketWaits()
 
     def configure(self, policy: NetworkPolicy, sources: Mapping[str, str]) -> None:
         self.policy = policy
