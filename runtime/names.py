@@ -236,8 +236,8 @@ def read_server(text: str) -> tuple[str, int]:
     """`address`, `address:port` or `[address]:port`. Raises ValueError."""
     address, port = text, "53"
     if text.startswith("["):
-        address, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") or "53"
+        address, closing, rest = text[1:].partition("]")
+        port = (rest.removeprefix(":") or "53") if closing else ""
     elif text.count(":") == 1:
         address, _, port = text.partition(":")
     if not is_literal(address) or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
