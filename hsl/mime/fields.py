@@ -6,7 +6,6 @@ Everything is linear in the size of its input.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,75 +46,60 @@ class Field:
 
 
 class HeaderReader:
-    """Reads the header block that begins at an offset: iterate for its fields, then look at `end` and `body`.
+    """Reads the header block that begins at an offset: take its fields one by one, then look at `position` and `body`.
 
-    The first line that is neither a field nor its continuation ends the headers, as in Postfix. `end` is where they
-    end, `body` lies behind the empty line, if there is one; `too_large` if the block is over its limits.
+    The first line that is neither a field nor its continuation ends the headers, as in Postfix. `first` is where the
+    fields begin (with `envelope` a mailbox file's line may stand before them), `position` where they end so far;
+    `too_large` says what is wrong with a block over its limits.
     """
 
     def __init__(self, window: Window, start: int, *, envelope: bool = False) -> None:
         self.window = window
         self.start = start
-        self.position = start
-        self.too_large = ""
+        self.first = self.position = start
         self.count = 0
+        self.too_large = ""
         if envelope:
-            self.skip_envelope()
-        self.first = self.position
+            self.first = self.position = start + self.envelope_size()
 
-    def skip_envelope(self) -> None:
-        window = self.window
-        while not (found := ENVELOPE.match(window.data, self.position - window.base)):
-            begun = window.data[self.position - window.base :][:200].lstrip(b">")
-            if not b"From ".startswith(begun[:5]) or b"\n" in begun or window.end - self.position > HARD_LINE:
-                return
-            if not window.grow(self.position):
-                return
-        self.position = window.base + found.end()
-
-    def __iter__(self) -> Iterator[Field]:
-        while (field := self.next_field()) is not None:
-            yield field
+    def envelope_size(self) -> int:
+        found = ENVELOPE.match(self.window.slice(self.start, HARD_LINE))
+        return found.end() if found else 0
 
     def next_field(self) -> Field | None:
         """The field at the current position, or None: the headers have ended."""
         window = self.window
         while True:
             match = FIELD.match(window.data, self.position - window.base) if window.end > self.position else None
-            size = (window.base + match.end() if match else self.position) - self.start
-            if size > MAX_HEADERS:
+            if match is None:
+                if window.complete or self.is_broken():
+                    return None
+            elif window.base + match.end() - self.start > MAX_HEADERS:
                 self.too_large = f"exceeds {MAX_HEADERS} bytes"
                 return None
-            if match and (match.end() < len(window.data) or window.complete):
-                break
-            if match is None and (window.complete or self.is_broken()):
-                return None
+            elif match.end() < len(window.data) or window.complete:
+                return self.take(match)
             window.grow(self.position)
+
+    def take(self, match: re.Match[bytes]) -> Field | None:
         self.count += 1
         if self.count > MAX_FIELDS:
             self.too_large = f"has more than {MAX_FIELDS} fields"
             return None
-        self.position = window.base + match.end()
+        self.position = self.window.base + match.end()
         return Field(match[1].lower(), match[0])
 
     def is_broken(self) -> bool:
         """Whether the line at the current position cannot become a field, whatever follows the buffer."""
-        window = self.window
-        line = window.data[self.position - window.base :]
+        line = self.window.data[self.position - self.window.base :]
         return b"\n" in line or len(line) > HARD_LINE
 
     @property
-    def end(self) -> int:
-        return self.position
-
-    @property
     def body(self) -> int:
-        """Where the body begins."""
-        window = self.window
-        while window.end < self.position + 2 and window.grow(self.position):
-            pass
+        """Where the body begins: behind the empty line, if there is one."""
+        following = self.window.slice(self.position, 2)
         for empty in (b"\r\n", b"\n"):
-            if window.data.startswith(empty, self.position - window.base):
+            if following.startswith(empty):
                 return self.position + len(empty)
         return self.position
 

@@ -50,7 +50,7 @@ def parse(value: bytes, first: re.Pattern[bytes]) -> Structured:
     sections: dict[bytes, list[tuple[int, bool, bytes]]] = {}
     for match in PARAMETER.finditer(value):
         quoted = match[2]
-        text = COMMENT.sub(b"", match[3]).strip(b" \t\r\n\"") if quoted is None else ESCAPED.sub(rb"\1", quoted)
+        text = COMMENT.sub(b"", match[3]).strip(b' \t\r\n"') if quoted is None else ESCAPED.sub(rb"\1", quoted)
         named = SECTION.match(match[1].lower())
         if named is None:
             continue

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 CHUNK: Final = 64 * 1024
+BREAK: Final = 2  # bytes of the longest line break
 
 
 class Source(Protocol):
@@ -55,9 +56,9 @@ class Window:
 
     __slots__ = ("base", "data", "read", "source")
 
-    def __init__(self, source: Source, start: int = 0) -> None:
+    def __init__(self, source: Source) -> None:
         self.source = source
-        self.base = start
+        self.base = 0
         self.data = b""
         self.read = 0
 
@@ -71,16 +72,32 @@ class Window:
         return self.end >= self.source.size
 
     def grow(self, position: int) -> bool:
-        """Drop what lies before an offset, and double what is left (64 KiB at least). False at the end.
+        """Drop what lies before an offset (all but a line break), and double what is left (64 KiB at least).
 
-        A search that begins anew after each time stays linear, because the buffer doubles.
+        False at the end. A search that begins anew after each time stays linear, because the buffer doubles.
         """
         if self.complete:
             return False
-        kept = self.data[max(0, position - self.base) :]
-        position = max(position, self.base)
-        start = max(position, self.end)
+        first = max(self.base, position - BREAK)
+        kept = self.data[first - self.base :]
+        start = self.end
         added = self.source.read_at(start, min(self.source.size, start + max(CHUNK, len(kept))))
+        if not added:
+            raise OSError("the message was cut short")
         self.read += len(added)
-        self.base, self.data = position, kept + added
-        return bool(added)
+        self.base, self.data = first, kept + added
+        return True
+
+    def slice(self, start: int, count: int) -> bytes:
+        """So many bytes from an offset on, fewer at the end."""
+        while self.end < start + count and self.grow(start):
+            pass
+        return self.data[max(0, start - self.base) : max(0, start + count - self.base)]
+
+    def find(self, needle: bytes, start: int) -> int:
+        """The offset of the next occurrence, or -1."""
+        while (found := self.data.find(needle, max(0, start - self.base))) < 0:
+            start = max(start, self.end - len(needle) + 1)
+            if not self.grow(start):
+                return -1
+        return self.base + found
