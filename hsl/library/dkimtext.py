@@ -16,7 +16,6 @@ from hsl.builtins import Options, option
 from hsl.errors import ScriptError
 from hsl.library.dateandtime import now
 from hsl.library.dkim import (
-    ARC,
     DIGESTS,
     DOMAIN,
     MAX_INSTANCE,
@@ -31,6 +30,7 @@ from hsl.library.dkim import (
     verify,
 )
 from hsl.library.dkim import sign as sign_message
+from hsl.library.network import DNSAnswer
 from hsl.values import Array, Function, Resource, Value, type_name
 
 if TYPE_CHECKING:
@@ -340,7 +340,11 @@ def ask_dns(run: Run, function: str, name: bytes, timeout: float) -> bytes:
     """The one key record at a name. Raises Unverified."""
     from hsl.library.dns import ask
 
-    answer = run.wait(ask(run, function, name, b"txt", None, timeout))
+    return key_record(run.wait(ask(run, function, name, b"txt", None, timeout)))
+
+
+def key_record(answer: DNSAnswer) -> bytes:
+    """The one key record of an answer. Raises Unverified."""
     if answer.status not in ("NOERROR", "NXDOMAIN", "FORMERR"):
         raise Unverified("temperror", f"the key record could not be had: {answer.status}")
     if not answer.records:
@@ -349,6 +353,3 @@ def ask_dns(run: Run, function: str, name: bytes, timeout: float) -> bytes:
     if len(keys) > 1:
         raise Unverified("permerror", "there are several key records")
     return keys[0]
-
-
-__all__ = ["ARC", "DKIMError", "MailSignOptions", "SignOptions", "VerifyOptions", "sign", "verify_all", "verify_field"]

@@ -129,20 +129,6 @@ async def dnsbl(run: Run, ip: bytes, hostname: bytes, resolvers: Array | None = 
     return await older(run, "dnsbl", (b"a",), labels.encode() + b"." + hostname.lstrip(b"."), resolvers, timeout)
 
 
-@chapter.function("globalview")
-def globalview(ip: bytes) -> bytes:
-    """Raises an error: the reputation of addresses that it asked (Cyren's ctipd) is a part of the product only.
-
-    Use dnsbl() with a DNS list, or http() with a service.
-
-    Example:
-        $listed = dnsbl("192.0.2.1", "list.example.org");  // instead of globalview("192.0.2.1")
-    """
-    raise ScriptError(
-        "globalview(): Cyren's reputation of addresses is a part of the product; use dnsbl() with a DNS list, or http()"
-    )
-
-
 class DecodeOptions(Options):
     """The options of header_dkim_decode()."""
 
