@@ -90,7 +90,7 @@ class Metrics:
 
     def declare(self, name: str, kind: str, text: str = "", buckets: Sequence[float] = ()) -> None:
         """Declare a family, or change its help. One of another kind or other buckets begins anew."""
-        bounds = tuple(sorted(buckets) or BUCKETS) if kind == HISTOGRAM else ()
+        bounds = tuple(sorted(map(float, buckets)) or BUCKETS) if kind == HISTOGRAM else ()
         found = self.families.get(name)
         if found is not None and (found.kind, found.buckets) == (kind, bounds):
             found.help = text
@@ -117,10 +117,11 @@ class Metrics:
 
     def step(self, family: Family, labels: Mapping[str, str], value: float) -> bool:
         """Add to a series of a family. False when there is no room for another one."""
+        finite(value)
         series = self.series(family, labels)
         if series is None:
             return False
-        series.value += finite(value)
+        series.value += value
         return True
 
     def set(self, name: str, labels: Mapping[str, str], value: float) -> bool:
@@ -134,7 +135,7 @@ class Metrics:
             series.counts[bisect_left(family.buckets, value)] += 1
             series.value += value
         else:
-            series.value = value
+            series.value = float(value)
         return True
 
     def get(self, name: str, labels: Mapping[str, str]) -> tuple[Family, Series] | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hsl.errors import ScriptError
-from hsl.runtime.message import BytesBody, Message, parse_fields
+from hsl.runtime.message import BytesBody, Message
 from hsl.runtime.model import Body
 
 MAX_REPORT = 4 * 1024 * 1024  # bytes of a message that are looked at
@@ -45,14 +45,13 @@ def untyped(value: bytes) -> bytes:
 
 
 def read_report(body: Body) -> Report | None:
-    """The report of a message, None if it is none. Raises ScriptError for headers over the limits."""
+    """The report of a message, None if it is none."""
     data = read_head(body)
-    fields, start = parse_fields(data, more=False)
-    content = next((field.value for field in fields if field.name == b"content-type"), b"")
+    content, rest = split_head(data)
     boundary = BOUNDARY.search(content)
     if boundary is None or not content.lower().startswith(b"multipart/report"):
         return None
-    parts = dict(split_parts(data[start:], boundary[1] or boundary[2]))
+    parts = dict(split_parts(rest, boundary[1] or boundary[2]))
     status = parts.get(b"message/delivery-status") or parts.get(b"message/global-delivery-status")
     if status is None:
         return None
@@ -77,20 +76,33 @@ def split_parts(data: bytes, boundary: bytes) -> Iterator[tuple[bytes, bytes]]:
         if piece.startswith(b"--"):
             return
         part = piece.partition(b"\r\n")[2]
-        try:
-            fields, start = parse_fields(part, more=False)
-        except ScriptError:
-            continue
-        content = next((field.value for field in fields if field.name == b"content-type"), b"text/plain")
-        if kind := TYPE.match(content):
-            yield kind[1].lower(), part[start:]
+        content, rest = split_head(part)
+        if kind := TYPE.match(content or b"text/plain"):
+            yield kind[1].lower(), rest
 
 
 def read_groups(status: bytes) -> list[Fields]:
     """The groups of fields of a delivery status, apart by empty lines."""
     groups: list[Fields] = []
     for block in re.split(rb"(?:\r?\n){2,}", status.strip(b"\r\n")):
-        fields, _ = parse_fields(block + b"\r\n", more=False)
+        fields = read_fields(block)
         if fields:
-            groups.append({field.name: field.value for field in reversed(fields)})
+            groups.append(fields)
     return groups
+
+
+def split_head(part: bytes) -> tuple[bytes, bytes]:
+    """The Content-Type of a message or a part (empty without one), and what is below its headers."""
+    if part.startswith(b"\r\n"):
+        return b"", part[2:]
+    head, _, rest = part.partition(b"\r\n\r\n")
+    return read_fields(head).get(b"content-type", b""), rest
+
+
+def read_fields(head: bytes) -> Fields:
+    """The header fields of a block, the first of each name; none for a block over the limits."""
+    try:
+        fields = Message(BytesBody(head + b"\r\n\r\n")).headers()
+    except ScriptError:
+        return {}
+    return {field.name: field.value for field in reversed(fields)}
