@@ -18,7 +18,7 @@ BLANK_LINE = re.compile(rb"\A\r\n|\r\n\r\n")
 
 
 class Intake:
-    """The bytes of one message (model.Body), held until `close`.
+    """The bytes of one message (hsl.mime.source.Source), held until `close`.
 
     `folder` is where the unnamed file is made; it vanishes with the process. Raises OSError when the disk is full.
     """
@@ -55,12 +55,24 @@ class Intake:
             return
         offset = 0
         while offset < self.size:
-            self._check()
-            piece = os.pread(self._file.fileno(), min(BLOCK, self.size - offset), offset)
-            if not piece:
-                raise OSError("the intake file was cut short")
+            piece = self.read_at(offset, offset + BLOCK)
             offset += len(piece)
             yield piece
+
+    def read_at(self, start: int, end: int) -> bytes:
+        """The bytes between two offsets. Raises OSError, ValueError when closed."""
+        self._check()
+        if self._file is None:
+            return bytes(self._memory[start:end])
+        parts: list[bytes] = []
+        end = min(end, self.size)
+        while start < end:
+            part = os.pread(self._file.fileno(), end - start, start)
+            if not part:
+                raise OSError("the intake file was cut short")
+            parts.append(part)
+            start += len(part)
+        return b"".join(parts)
 
     def head(self, limit: int) -> bytes:
         """The header up to and including its blank line, or the first `limit` bytes if it ends later (or never)."""

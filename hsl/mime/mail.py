@@ -336,6 +336,16 @@ class MailModel:
             serial=self.serial, edits=state.edits + 1, added=state.added + added, inserted=state.inserted + inserted
         )
 
+    def with_field(self, raw: bytes) -> Version:
+        """A version with one more field on top, as it stands; the message stays as it is."""
+        before, written = self.state, self.written
+        self.owned = False
+        self.put_fields(self.root, (Field(raw.partition(b":")[0].rstrip().lower(), raw), *self.current(self.root)))
+        version = self.version()
+        self.take(before)
+        self.written = written
+        return version
+
     def reset(self) -> int:
         """Undo all edits. How many there were."""
         count = self.state.edits
@@ -371,12 +381,11 @@ class MailModel:
         return self.written
 
     def all_pieces(self) -> list[Piece]:
+        if not self.state.changes and not self.state.splices:
+            return [(0, self.source.size)]  # nothing is read
+        self.read_head()
         renderer = self.renderer()
-        if self.state.changes:
-            self.read_head()
-            renderer.part(self.root)
-        else:
-            renderer.span(0, self.source.size)
+        renderer.part(self.root)
         return renderer.pieces
 
     def renderer(self) -> Renderer:

@@ -309,6 +309,9 @@ class Unreadable:
         raise OSError("I/O error")
         yield b""
 
+    def read_at(self, start: int, end: int) -> bytes:
+        raise OSError("I/O error")
+
 
 async def test_a_message_that_cannot_be_read_is_deferred(world: Any) -> None:
     world.transaction.recipients = [Recipient(Address.of(b"bob@example.com"), "outbound")]
