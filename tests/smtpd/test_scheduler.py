@@ -20,10 +20,12 @@ from hsl.runtime.model import (
     AttemptError,
     Body,
     DeliveryPlan,
+    DSNPlan,
     Mail,
     QueueEntry,
     Result,
 )
+from hsl.runtime.policies import Blocked, Limits, Match
 from hsl.runtime.protocols import BackendUnavailable, QueueFull
 from hsl.runtime.verdict import Verdict
 from hsl.smtpd.config import Config
@@ -130,6 +132,9 @@ class FakeQueue:
 
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
         return len(self.stored)
+
+    def quota(self, name: bytes) -> tuple[int, int]:
+        return 0, 0
 
     async def close(self) -> None:
         self.changed.set()
@@ -1056,3 +1061,185 @@ async def test_new_transports_hold_for_the_next_entry() -> None:
         world.scheduler.transports = TransportTable(config(host="10.0.0.9"))
         await world.settle(world.add())
         assert world.deliverer.plans[0].host == "10.0.0.9"
+
+
+# Suspensions and policies
+
+
+async def test_a_suspended_entry_waits_unchanged_and_without_a_script() -> None:
+    async with World() as world:
+        world.pre("try")
+        policies = world.scheduler.policies
+        policies.suspend(Match.of({"recipientdomain": "r.example"}), 60.0, "busy", True)
+        number, other = world.add(), world.add(b"x@other.example")
+        await until(lambda: number in world.scheduler.parking and other not in world.queue.stored)
+        assert [context.entry.id for _, context in world.runner.seen] == [other]
+        assert world.queue.applied == [(0, 0, 1)], "nothing was written for it"
+        world.at(START + 59)
+        await asyncio.sleep(0.02)
+        assert number in world.queue.stored
+        world.at(START + 60)
+        await until(lambda: number not in world.queue.stored)
+        assert len(world.deliverer.plans) == 2
+
+
+async def test_a_suspension_that_is_lifted_lets_go_at_once() -> None:
+    async with World() as world:
+        found = world.scheduler.policies.suspend(Match.of({}), 3600.0, "", True)
+        assert found is not None
+        numbers = [world.add() for _ in range(20)]
+        await until(lambda: len(world.scheduler.parking) == 20)
+        assert world.scheduler.policies.remove(found)
+        await until(lambda: not world.queue.stored)
+        assert len(world.deliverer.plans) == len(numbers)
+
+
+async def test_a_concurrency_policy_is_kept_and_everything_leaves() -> None:
+    async with World() as world:
+        running, most = 0, 0
+
+        async def slow() -> Attempt:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.002)
+            running -= 1
+            return DELIVERED
+
+        world.deliverer.domains[b"r.example"] = slow
+        limits = Limits(concurrency=2)
+        world.scheduler.policies.limit(["recipientdomain"], Match.of({}), limits, 3600.0, "", True)
+        for _ in range(30):
+            world.add()
+        await until(lambda: not world.queue.stored)
+        assert most == 2
+        assert not any(counter.running for counter in world.scheduler.policies.counters.values())
+
+
+async def test_a_rate_policy_spreads_deliveries() -> None:
+    async with World() as world:
+        world.scheduler.policies.limit(["transportid"], Match.of({}), Limits(rate=(2, 60.0)), 3600.0, "", True)
+        for _ in range(6):
+            world.add()
+        for minute, left in ((0, 4), (30, 3), (60, 2), (120, 0)):
+            world.at(START + minute)
+            await until(lambda left=left: len(world.queue.stored) == left)  # type: ignore[misc]
+            await asyncio.sleep(0.01)
+            assert len(world.queue.stored) == left
+
+
+async def test_what_the_client_holds_back_waits_too() -> None:
+    """A policy that knows the next hop: no retry is counted, post-delivery does not run, pre-delivery runs again."""
+    async with World() as world:
+        world.pre("try")
+        world.post("default")
+        held = Attempt(
+            error=AttemptError(True, "held", "policy"), held=Blocked(("suspend", "1"), START + 30, 0.0, "", "suspended")
+        )
+        world.deliverer.outcome = held
+        number = world.add()
+        await until(lambda: number in world.scheduler.parking)
+        assert [stage for stage, _ in world.runner.seen] == ["predelivery"]
+        assert world.queue.applied == []
+        world.deliverer.outcome = DELIVERED
+        world.at(START + 30)
+        await until(lambda: number not in world.queue.stored)
+        assert [stage for stage, _ in world.runner.seen] == ["predelivery", "predelivery", "postdelivery"]
+        assert world.runner.seen[-1][1].entry.retry == 0
+
+
+async def test_metadata_of_a_script_is_kept_when_the_client_holds_back() -> None:
+    async with World() as world:
+
+        def mark(context: Any) -> Verdict:
+            context.entry.metadata = {b"seen": b"1"}
+            return Verdict("try")
+
+        world.runner.hooks["predelivery"] = mark
+        blocked = Blocked(("suspend", "1"), START + 30, 0.0, "", "suspended")
+        world.deliverer.outcome = Attempt(error=AttemptError(True, "held", "policy"), held=blocked)
+        number = world.add()
+        entry = await world.settle(number)
+        assert entry is not None
+        assert (entry.metadata, entry.state, entry.due, entry.retry) == ({b"seen": b"1"}, DEFER, START + 30, 0)
+
+
+async def test_an_administrator_can_delete_and_hold_what_waits() -> None:
+    async with World() as world:
+        world.scheduler.policies.suspend(Match.of({}), 60.0, "", True)
+        gone, held = world.add(), world.add()
+        await until(lambda: len(world.scheduler.parking) == 2)
+        await world.queue.apply(delete=[gone])
+        entry = world.queue.get(held)
+        assert entry is not None
+        entry.state = HOLD
+        await world.queue.apply(update=[entry])
+        world.at(START + 60)
+        await until(lambda: len(world.scheduler.parking) == 0 and not len(world.scheduler.lanes))
+        assert world.deliverer.plans == []
+        assert list(world.queue.stored) == [held]
+
+
+async def test_more_than_can_wait_is_put_off_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hsl.smtpd.parking.MAX_WAITING", 3)
+    async with World() as world:
+        world.scheduler.policies.suspend(Match.of({}), 3600.0, "", True)
+        for _ in range(5):
+            world.add()
+        await until(lambda: sum(entry.state == DEFER for entry in world.queue.stored.values()) == 2)
+        assert len(world.scheduler.parking) == 3
+        assert all(entry.retry == 0 for entry in world.queue.stored.values())
+
+
+async def test_what_waits_is_given_back_at_a_stop() -> None:
+    async with World() as world:
+        world.scheduler.policies.suspend(Match.of({}), 3600.0, "", True)
+        numbers = [world.add() for _ in range(3)]
+        await until(lambda: len(world.scheduler.parking) == 3)
+    assert world.queue.claimed == set()
+    assert list(world.queue.stored) == numbers
+
+
+# What a script says about a notification
+
+
+@pytest.mark.parametrize("stage", ["predelivery", "postdelivery"])
+async def test_a_bounce_as_a_script_wants_it(stage: str) -> None:
+    async with World() as world:
+        wanted = DSNPlan(
+            "other", Address.of(b"help@s.example"), {b"k": b"v"}, Address.of(b"p@q.example"), b'A "B"', b"j"
+        )
+        world.deliverer.outcome = UNKNOWN
+
+        def say(context: Any) -> Verdict:
+            context.dsn = wanted
+            return Verdict("try" if stage == "predelivery" else "default")
+
+        world.runner.hooks[stage] = say
+        hold_reports(world)
+        world.add()
+        await until(world.reports)
+        (report,) = world.reports()
+        assert (report.recipient.path, report.transportid) == (b"help@s.example", "other")
+        assert (report.metadata, report.jobid) == ({b"k": b"v"}, b"j")
+        message = message_from_bytes(b"".join(world.queue.bodies[report.id].chunks()))
+        assert (message["From"], message["To"]) == ('"A \\"B\\"" <p@q.example>', "<help@s.example>")
+
+
+async def test_a_notifications_name_is_encoded() -> None:
+    async with World() as world:
+        world.deliverer.outcome = UNKNOWN
+
+        def say(context: Any) -> Verdict:
+            context.dsn = DSNPlan(from_name="Zoë\r\nBcc: x@y".encode())
+            return Verdict("try")
+
+        world.runner.hooks["predelivery"] = say
+        hold_reports(world)
+        world.add()
+        await until(world.reports)
+        (report,) = world.reports()
+        message = message_from_bytes(b"".join(world.queue.bodies[report.id].chunks()))
+        assert str(message["From"]).endswith(" <MAILER-DAEMON@gw.example>")
+        assert "=?" in str(message["From"])
+        assert message["Bcc"] is None
