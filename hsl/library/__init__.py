@@ -8,6 +8,7 @@ from hsl import exceptions
 from hsl.builtins import Chapter, Registry
 from hsl.library import (
     arrays,
+    compression,
     containers,
     cryptographic,
     datatypes,
@@ -16,6 +17,8 @@ from hsl.library import (
     encodings,
     files,
     http,
+    iconv,
+    mailaddresses,
     mailauth,
     mathematical,
     misc,
@@ -24,6 +27,7 @@ from hsl.library import (
     sharedmemory,
     sockets,
     strings,
+    urls,
 )
 
 CHAPTERS: tuple[Chapter, ...] = (
@@ -34,10 +38,15 @@ CHAPTERS: tuple[Chapter, ...] = (
     dateandtime.chapter,
     dns.chapter,
     encodings.chapter,
+    compression.chapter,
+    urls.chapter,
+    iconv.chapter,
     http.chapter,
+    urls.parsing,
     files.chapter,
     packing.chapter,
     exceptions.chapter,
+    mailaddresses.chapter,
     mailauth.chapter,
     mathematical.chapter,
     misc.chapter,

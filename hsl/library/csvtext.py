@@ -1,21 +1,28 @@
-"""CSV (RFC 4180): bytes, options and a schema come in, an Array of rows goes out; for csv_decode() and imports."""
+"""CSV (RFC 4180): bytes, options and a schema come in, an Array of rows goes out, for csv_decode() and imports; and one
+row as it is written, for csv_encode()."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from hsl.arithmetic import check_string
 from hsl.builtins import Options, option
 from hsl.errors import ScriptError, near
 from hsl.values import (
     DECIMAL,
     HEXADECIMAL,
     Array,
+    Function,
+    Object,
+    Resource,
     Value,
     array_key,
+    concatenation_text,
     literal,
     to_number,
     to_string,
@@ -24,6 +31,7 @@ from hsl.values import (
 )
 
 MAX_FIELDS = 1_000_000  # of one text: it is read in one go, in about a second
+NOT_PLAIN = re.compile(rb'[ "\t\r\n]')
 MAX_SHOWN = 40  # bytes of a wrong field that a message shows
 
 
@@ -119,14 +127,20 @@ def shown(field: bytes) -> str:
     return to_text(literal(field[:MAX_SHOWN]))
 
 
+def want_delimiter(function: str, given: bytes) -> str:
+    """The delimiter as text. Raises ScriptError for what cannot be one."""
+    delimiter = given.decode("utf-8", "surrogateescape")
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise ScriptError(f"{function}(): option delimiter: wanted one character, no quote or line end")
+    return delimiter
+
+
 def read_csv(data: bytes, options: CsvOptions, schema: Schema, function: str) -> Array:
     """The rows of a CSV text, keyed by the header's names if it has a header; a byte order mark is passed over.
 
     Raises NotCSV, and ScriptError for a delimiter that cannot be one or over the limits.
     """
-    delimiter = options.delimiter.decode("utf-8", "surrogateescape")
-    if len(delimiter) != 1 or delimiter in '"\r\n':
-        raise ScriptError(f"{function}(): option delimiter: wanted one character, no quote or line end")
+    delimiter = want_delimiter(function, options.delimiter)
     if data.count(options.delimiter) + data.count(b"\n") + data.count(b"\r") > MAX_FIELDS:
         raise ScriptError(f"CSV exceeds {MAX_FIELDS} fields")
     rows = read_rows(data.removeprefix(codecs.BOM_UTF8), delimiter)
@@ -176,3 +190,23 @@ def read_fields(line: int, row: list[bytes], names: Iterable[Value], schema: Sch
         except ValueError as error:
             raise NotCSV(f"column {to_text(literal(name))}: {error}", line) from None
     return values
+
+
+def write_row(values: Iterable[Value], delimiter: bytes) -> bytes:
+    """One row without a line end. Raises ScriptError for arrays, functions and objects, and over the limit.
+
+    A field is quoted where it has to be, and where it has a blank or could be taken for a byte order mark. A row of one
+    empty field is quoted: an empty line would be no row.
+    """
+    fields: list[bytes] = []
+    size = 0
+    for value in values:
+        if isinstance(value, Array | Function | Object | Resource):
+            raise ScriptError(f"csv_encode(): parameter 1 (values): wanted strings, got {type_name(value)}")
+        field = concatenation_text(value)
+        check_string(size + 2 * len(field) + 2)
+        if delimiter in field or NOT_PLAIN.search(field) or field.startswith(codecs.BOM_UTF8):
+            field = b'"' + field.replace(b'"', b'""') + b'"'
+        size += len(field) + len(delimiter)
+        fields.append(field)
+    return b'""' if fields == [b""] else delimiter.join(fields)

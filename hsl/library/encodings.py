@@ -1,4 +1,5 @@
-"""Chapter "Encodings and JSON": base32 and base64 (RFC 4648), CSV (RFC 4180) and JSON (RFC 8259)."""
+"""Chapter "Encodings and JSON": base32 and base64 (RFC 4648), encoded words (RFC 2047), CSV (RFC 4180), JSON (RFC 8259)
+and YAML."""
 
 from __future__ import annotations
 
@@ -9,10 +10,12 @@ import re
 import string
 from typing import Any, NoReturn
 
-from hsl.arithmetic import check_string
+from hsl.arithmetic import check_items, check_string
 from hsl.builtins import Chapter, Options, option
 from hsl.errors import ScriptError
-from hsl.library.csvtext import CsvOptions, NotCSV, read_csv, read_schema
+from hsl.library.csvtext import CsvOptions, NotCSV, read_csv, read_schema, want_delimiter, write_row
+from hsl.library.yamltext import NotYAML, read_yaml
+from hsl.mime import words
 from hsl.values import Array, Value, number_text, to_string
 
 chapter = Chapter("Encodings and JSON")
@@ -32,27 +35,43 @@ NOT_LINE_END = re.compile(r"[^\n]")
 
 @chapter.function("base64_encode", constant=True)
 def base64_encode(string: bytes) -> bytes:
-    """Return a string in base64, on one line."""
+    """Return a string in base64 (RFC 4648 4), on one line.
+
+    Example:
+        echo base64_encode("Hello");  // expect: SGVsbG8=
+    """
     check_string(len(string) / 3 * 4)
     return base64.b64encode(string)
 
 
 @chapter.function("base64_decode", constant=True)
 def base64_decode(string: bytes) -> bytes:
-    """Return the string of its base64 form; line breaks, padding and whatever is not base64 are passed over."""
+    """Return the string of its base64 form; line breaks, padding and whatever is not base64 are passed over.
+
+    Example:
+        echo base64_decode("SGVs\\r\\nbG8=");  // expect: Hello
+    """
     return decode_base64(string.translate(None, NOT_BASE64))
 
 
 @chapter.function("base64url_encode", constant=True)
 def base64url_encode(string: bytes) -> bytes:
-    """Return a string in the base64 of URLs (- and _), without padding."""
+    """Return a string in the base64 of URLs (RFC 4648 5: - and _), without padding.
+
+    Example:
+        echo base64url_encode(chr(0xfb) . "a");  // expect: -2E
+    """
     check_string(len(string) / 3 * 4)
     return base64.urlsafe_b64encode(string).rstrip(b"=")
 
 
 @chapter.function("base64url_decode", constant=True)
 def base64url_decode(string: bytes) -> bytes:
-    """Return the string of its base64url form; whatever is not base64url is passed over."""
+    """Return the string of its base64url form; whatever is not base64url is passed over, padding too.
+
+    Example:
+        echo base64url_decode("SGVsbG8");  // expect: Hello
+    """
     return decode_base64(string.translate(bytes.maketrans(b"-_", b"+/"), NOT_BASE64URL))
 
 
@@ -65,17 +84,56 @@ def decode_base64(digits: bytes) -> bytes:
 
 @chapter.function("base32_encode", constant=True)
 def base32_encode(string: bytes) -> bytes:
-    """Return a string in base32."""
+    """Return a string in base32 (RFC 4648 6).
+
+    Example:
+        echo base32_encode("Hello");  // expect: JBSWY3DP
+    """
     check_string(len(string) / 5 * 8)
     return base64.b32encode(string)
 
 
 @chapter.function("base32_decode", constant=True)
 def base32_decode(string: bytes) -> bytes:
-    """Return the string of its base32 form, in either case; whatever is not base32 is passed over."""
+    """Return the string of its base32 form, in either case; whatever is not base32 is passed over.
+
+    Example:
+        echo base32_decode("jbsw y3dp");  // expect: Hello
+    """
     digits = string.upper().translate(None, NOT_BASE32)
     digits = digits[: len(digits) - {1: 1, 3: 1, 6: 1}.get(len(digits) % 8, 0)]
     return base64.b32decode(digits + b"=" * (-len(digits) % 8))
+
+
+@chapter.function("mimeword_encode", constant=True)
+def mimeword_encode(string: bytes) -> bytes:
+    """Return a string fit for a header value, on one line: words with other than US-ASCII become encoded words.
+
+    The words are RFC 2047's. The string is UTF-8; one that is not is taken as ISO-8859-1. Over 16 MiB are an error.
+
+    Example:
+        echo mimeword_encode("Grüße and more");  // expect: =?utf-8?B?R3LDvMOfZQ==?= and more
+    """
+    check_string(4 * len(string))
+    check_items(string.count(b" "))
+    result = words.encode(string)
+    check_string(len(result))
+    return result
+
+
+@chapter.function("mimeword_decode", constant=True)
+def mimeword_decode(string: bytes) -> bytes:
+    """Return a header value with its encoded words (RFC 2047) decoded, as UTF-8.
+
+    Blanks between two encoded words vanish. What cannot be decoded stays as it is; bytes that are wrong in a character
+    set that is known become U+FFFD.
+
+    Example:
+        echo mimeword_decode("=?iso-8859-1?Q?Gr=FC=DFe?= and more");  // expect: Grüße and more
+    """
+    result = words.decode(string)
+    check_string(len(result))
+    return result
 
 
 def check_json(items: int) -> None:
@@ -104,7 +162,12 @@ class EncodeOptions(Options):
 def json_encode(value: Value, options: EncodeOptions) -> bytes | None:
     """Return a value as JSON; arrays numbered from 0 become arrays, others objects with string keys.
 
-    None if there is no such form: inf and nan, functions, objects, strings that are not UTF-8, nesting over 500.
+    None if there is no such form: inf and nan, functions, objects, strings that are not UTF-8, nesting over 500. Over
+    1,000,000 values and 64 MiB of text are errors.
+
+    Example:
+        echo json_encode(["a" => [1, none], "b" => "é"]);  // expect: {"a":[1,null],"b":"\\u00e9"}
+        echo json_encode("é", ["ensure_ascii" => false]);  // expect: "é"
     """
     writer = Writer(options.ensure_ascii, options.pretty_print)
     try:
@@ -182,12 +245,38 @@ def csv_decode(string: bytes, options: CsvOptions) -> Array | None:
 
     With a header each row has the columns' names as keys, and all rows have as many fields as the header. Empty lines
     are passed over. The schema maps columns (without a header their numbers from 0) to options of their own.
+    Over 1,000,000 fields are an error.
+
+    Example:
+        $schema = ["enabled" => ["type" => "boolean", "true" => ["yes"], "false" => ["no"]]];
+        echo csv_decode("enabled\\nyes\\nno", ["schema" => $schema]);
+        // expect: [0=>["enabled"=>true],1=>["enabled"=>false]]
+        echo csv_decode("a;b", ["delimiter" => ";", "header" => false]);  // expect: [0=>[0=>"a",1=>"b"]]
     """
     schema = read_schema(options.schema, "csv_decode")
     try:
         return read_csv(string, options, schema, "csv_decode")
     except NotCSV:
         return None
+
+
+class CsvEncodeOptions(Options):
+    delimiter: bytes = option(b",", "The character between two fields.")
+
+
+@chapter.function("csv_encode", constant=True)
+def csv_encode(values: Array, options: CsvEncodeOptions) -> bytes:
+    """Return the values of an array as one row of CSV (RFC 4180), without a line end.
+
+    Strings, numbers and booleans are written as echo does, none as an empty field; anything else is an error. Fields
+    with quotes, blanks, line ends or the delimiter are quoted.
+
+    Example:
+        echo csv_encode(["Hello", "World", "Hello World"]);  // expect: Hello,World,"Hello World"
+        echo csv_encode(["a", 1.5], ["delimiter" => ";"]);  // expect: a;1.5
+    """
+    want_delimiter("csv_encode", options.delimiter)
+    return write_row(values.values(), options.delimiter)
 
 
 class DecodeOptions(Options):
@@ -198,11 +287,42 @@ class DecodeOptions(Options):
 def json_decode(string: bytes, options: DecodeOptions) -> Value:
     """Return the value of a JSON text, or none if it is not JSON; null is none too.
 
-    NaN, Infinity, numbers out of range, lone surrogates, text that is not UTF-8 and nesting over 500 are errors.
+    Not JSON are also NaN, Infinity, numbers out of range, lone surrogates, text that is not UTF-8 and nesting over 500.
+    Over 1,000,000 values are an error.
+
+    Example:
+        echo json_decode("{\\"a\\": [1, null]}");  // expect: ["a"=>[0=>1,1=>none]]
+        echo json_decode("[1] // one", ["allow_comments" => true]);  // expect: [0=>1]
+        echo json_decode("{");  // expect: none
     """
     try:
         return read_json(string, options.allow_comments)
     except NotJSON:
+        return None
+
+
+class YamlOptions(Options):
+    """None so far: unknown ones are passed over."""
+
+
+@chapter.function("yaml_decode", constant=True)
+def yaml_decode(string: bytes, options: YamlOptions) -> Value:
+    """Return the value of a YAML text (UTF-8), or none if it is not YAML; null is none too.
+
+    YAML 1.2 with its core schema: only true and false are booleans, dates are strings, 0o and 0x begin octal and
+    hexadecimal numbers. Lists and maps become arrays; a key is a scalar, `<<` an ordinary one. An alias is the value
+    of its anchor. !!binary is decoded. There are no options yet.
+
+    Not YAML are also other tags, %TAG directives, more than one document, a key twice, a value within itself, numbers
+    out of range, nesting over 500 and more than 1,000,000 values, those that aliases repeat included.
+
+    Example:
+        echo yaml_decode("a: [1, no, 0x10]\\nb: null");  // expect: ["a"=>[0=>1,1=>"no",2=>16],"b"=>none]
+        echo yaml_decode("a: [");  // expect: none
+    """
+    try:
+        return read_yaml(string)
+    except NotYAML:
         return None
 
 

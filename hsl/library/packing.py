@@ -54,6 +54,10 @@ def pack(format: bytes, *arguments: Value) -> bytes | None:
     Strings: a (padded with NUL), Z (ends with NUL), H (of hex digits). Numbers: C 8 bits, n 16 and N 32 big-endian,
     v and V little-endian, e and E doubles. x is a NUL. Behind a code stands how many, or * for all that are left;
     of a string it is its length. Integers wrap; surplus arguments are passed over.
+
+    Example:
+        echo base64_encode(pack("nZ*C2", 258, "ab", 7, 255));  // expect: AQJhYgAH/w==
+        echo pack("N");  // expect: none
     """
     pieces: list[bytes] = []
     size = 0
@@ -127,6 +131,11 @@ def unpack(format: bytes, data: bytes, offset: int = 0) -> Array | None:
 
     The codes are those of pack(), and c: 8 bits with a sign. a* is all that is left, Z* all up to and with a NUL
     (which is not in the value), a number's * as many as there are. x passes over bytes.
+
+    Example:
+        echo unpack("n2", chr(1) . chr(2) . chr(0) . chr(3));  // expect: [0=>258,1=>3]
+        echo unpack("Z*C", "ab" . chr(0) . chr(7));  // expect: [0=>"ab",1=>7]
+        echo unpack("a2", "xxabc", 2);  // expect: [0=>"ab"]
     """
     if not 0 <= offset <= len(data):
         return None

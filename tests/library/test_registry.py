@@ -43,6 +43,7 @@ ALIASES = {
     "rand": "random_number",
     "is_subdomain": "domain_includes",
     "in_network": "inet_includes",
+    "GetAddressList": "header_addresslist_extract",
 }
 
 
