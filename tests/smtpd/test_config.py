@@ -96,6 +96,9 @@ BAD = [
     ("{path: spool}", "{path: spool}\nstate: {backend: redus}", "16:18", "state.backend: 'redus'", "'redis'?"),
     ("{path: spool}", "{path: spool}\nstate: {backend: redis}", "16:18", "needs state.url", "url: redis://"),
     ("{path: spool}", "{path: spool}\nstate: {backend: redis, url: 'host:1'}", "16:25", "must begin with redis://", ""),
+    ("{path: spool}", "{path: spool}\nscripting: {network: {deny: [all]}}", "16:30", "'all' is not a network", "192.0"),
+    ("{path: spool}", "{path: spool}\nscripting: {network: {allow: ['::1', x]}}", "16:38", "'x' is not a network", ""),
+    ("{path: spool}", "{path: spool}\nscripting: {network: {unix: [a.sock]}}", "16:30", "is not an absolute path", ""),
     ("[{port: 2525}]", "[{port: 25}, {port: 25}]", "4:29", "127.0.0.1:25 has two listeners", "first on line 4"),
     ("2525", "465, implicit_tls: true", "4:29", "implicit_tls needs the server's tls section", ""),
     (

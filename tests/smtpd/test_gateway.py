@@ -223,6 +223,18 @@ async def test_a_reload_swaps_the_scripts_for_new_sessions(tmp_path: Path) -> No
     assert len(events(lines, "reloaded")) == 1
 
 
+async def test_a_reload_changes_what_scripts_may_reach(tmp_path: Path) -> None:
+    async with sink() as (_, port):
+        # An SMTP server is no web server: none; and denied it is an error of the script.
+        path = write(tmp_path, rcptto=f'http("http://127.0.0.1:{port}/", ["timeout" => 5]); Accept();\n')
+        async with gateway(path, []) as made:
+            assert (await send(made))[0] == 250
+            path.write_text(path.read_text() + "scripting: {network: {deny: [127.0.0.0/8]}}\n")
+            assert await made.reload(path)
+            code, text = await send(made)
+            assert (code, b"127.0.0.1" in text) == (450, False)
+
+
 async def test_a_bad_reload_leaves_the_running_set(tmp_path: Path) -> None:
     path = write(tmp_path)
     lines: list[str] = []
