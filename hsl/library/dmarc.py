@@ -6,7 +6,7 @@ Organizational domains are found by the tree walk; the public suffix list of RFC
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from hsl.library.dkim import DOMAIN, Message
@@ -18,6 +18,7 @@ MAX_QUERIES: Final = 8  # of one walk (RFC 9989 section 4.10)
 POLICIES: Final = ("none", "quarantine", "reject")
 VERSION: Final = re.compile(rb"[ \t]*v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
 TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|\\.|[()]|[^"\\()]++|.', re.DOTALL)
+ADDRESS: Final = re.compile(rb"[^\s<>@]+@[^\s<>@]+\Z")
 IN_COMMENT: Final = re.compile(rb"\\.|[()]|[^\\()]++|.", re.DOTALL)
 
 
@@ -160,14 +161,15 @@ def to_ascii(domain: bytes) -> str | None:
     return encoded.lower().decode() if encoded and DOMAIN.match(encoded) else None
 
 
-def read_addresses(value: bytes) -> Iterable[bytes]:
-    """The addresses of a From field (RFC 5322 section 3.4); what is none comes as it is."""
+def read_addresses(value: bytes) -> Iterator[bytes]:
+    """The addresses of a From field (RFC 5322 section 3.4); an empty one for what is none."""
     for mailbox in re.split(rb"[,;]", without_quotes(value)):
         mailbox = mailbox.rpartition(b":")[2].strip(b" \t\r\n")  # behind the name of a group
-        if b"<" in mailbox:
-            mailbox = mailbox.partition(b"<")[2].removesuffix(b">") or b"<>"
+        address = mailbox
+        if mailbox.endswith(b">"):
+            address = mailbox.removesuffix(b">").partition(b"<")[2]
         if mailbox:
-            yield mailbox if b"@" in mailbox else b""
+            yield address if ADDRESS.match(address) else b""
 
 
 def without_quotes(value: bytes) -> bytes:

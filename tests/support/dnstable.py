@@ -8,7 +8,7 @@ from hsl.library.network import DNSAnswer
 
 
 class TableDNS:
-    """Answers by name and type; a name with another type has no data, any other does not exist. A string is a status."""
+    """Answers by name and type; a name with another type has no data, others do not exist. A string is a status."""
 
     def __init__(self, table: Mapping[tuple[str, str], Sequence[bytes] | str]) -> None:
         self.table = {(name.lower(), kind): records for (name, kind), records in table.items()}
