@@ -44,18 +44,23 @@ class Done:
 class ScriptGreenlet(greenlet.greenlet):
     """Runs one script after the other: a new stack for each costs an mmap and an munmap.
 
-    `switch(function)` starts a script; what comes back is an awaitable of `wait`, or Done.
+    It is started by a `switch()`; then `switch(function)` starts a script, and what comes back is an awaitable of
+    `wait`, or Done. While it is idle it holds nothing of the last script.
     """
 
-    def run(self, function: Callable[[], Any]) -> None:
+    def run(self) -> None:
+        done: list[Done | None] = [None]
         while True:
-            try:
-                done = Done(function(), None)
-            except BaseException as error:
-                done = Done(None, error)
             parent = self.parent
             assert parent is not None
-            function = parent.switch(done)
+            done.append(attempt(parent.switch(done.pop())))
+
+
+def attempt(function: Callable[[], Any]) -> Done:
+    try:
+        return Done(function(), None)
+    except BaseException as error:
+        return Done(None, error)
 
 
 class Stacks:
@@ -67,7 +72,11 @@ class Stacks:
         self.idle: list[ScriptGreenlet] = []
 
     def take(self) -> ScriptGreenlet:
-        return self.idle.pop() if self.idle else ScriptGreenlet()
+        if self.idle:
+            return self.idle.pop()
+        script = ScriptGreenlet()
+        script.switch()
+        return script
 
     def give(self, script: ScriptGreenlet) -> None:
         if len(self.idle) < self.MOST:
@@ -114,6 +123,14 @@ def resume(coroutine: types.CoroutineType[Any, Any, T], yielded: Any) -> Generat
                 yielded = coroutine.send(value)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
+
+
+def alone(function: Callable[[], T]) -> T:
+    """Call a function that must not wait, nor let others have their turns: below it are frames of C code.
+
+    A `wait` inside raises NoBridgeError; everything else that it raises is raised here.
+    """
+    return greenlet.greenlet(function).switch()  # type: ignore[no-any-return]
 
 
 def bridged() -> bool:

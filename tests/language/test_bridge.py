@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import inspect
+import weakref
 from collections.abc import Awaitable
 from typing import Any
 
@@ -299,3 +300,16 @@ async def test_a_script_may_catch_nothing_of_a_budget() -> None:
     with pytest.raises(BudgetError, match="budget of 1000 steps") as caught:
         await run(text, budget=Budget(steps=1000))
     assert [entry.function for entry in caught.value.stack] == ["f"]
+
+
+async def test_an_idle_stack_keeps_nothing_of_the_last_script() -> None:
+    """The greenlet of a finished script waits for the next one, and held the run, with all its values, meanwhile."""
+    shared = SharedStore()
+    host = Host()
+    gone = weakref.ref(host)
+    for _ in range(2):
+        await Run(load("return 1;"), host=host, shared=shared).execute_async()
+    assert len(shared.stacks.idle) == 1
+    del host
+    gc.collect()
+    assert gone() is None
