@@ -15,6 +15,7 @@ from hsl.library import (
     dateandtime,
     dns,
     encodings,
+    ffi,
     files,
     http,
     iconv,
@@ -54,6 +55,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     regularexpression.chapter,
     sharedmemory.chapter,
     sockets.chapter,
+    ffi.chapter,
 )
 
 

@@ -274,6 +274,30 @@ class File(NativeObject):
         """
         return None if self.stream is None or self.path is None else os.fsencode(self.path)
 
+    @method("toFFIValue")
+    def to_ffi_value(self, run: Run) -> Resource | None:
+        """Return the file as an FFIValue, a pointer to a `FILE` of C at the current position; none if it is closed.
+
+        The pointer owns a FILE of its own, which fclose(3) ends with it. A file in memory is copied.
+
+        Example:
+            $libc = FFI("libc.so.6");
+            $fgetc = $libc->func("fgetc", [FFI::type("pointer")], FFI::type("sint32"));
+            echo FFI::number($fgetc(File::String("A")->toFFIValue()));
+        """
+        from hsl.library.ffi import allow, file_pointer
+
+        allow(run, "File->toFFIValue")
+        if self.stream is None:
+            return None
+        position = self.stream.tell()
+        if not isinstance(self.stream, io.BytesIO):
+            return file_pointer(run, "File->toFFIValue", self.stream.fileno(), position)
+        with os.fdopen(os.memfd_create("file", os.MFD_CLOEXEC), "wb") as copy:
+            copy.write(self.stream.getbuffer())
+            copy.flush()
+            return file_pointer(run, "File->toFFIValue", copy.fileno(), position)
+
     @staticmethod
     @static_method("String")
     def from_string(data: bytes) -> Object:

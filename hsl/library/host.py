@@ -65,3 +65,11 @@ class HasFiles(Protocol):
 
     @property
     def rootpath(self) -> Path | None: ...
+
+
+@runtime_checkable
+class AllowsFFI(Protocol):
+    """A host that says whether scripts may call C functions (`scripting.ffi`). Without it they may not."""
+
+    @property
+    def ffi(self) -> bool: ...

@@ -302,7 +302,7 @@ class Socket(NativeObject):
         return self.attempt_now(lambda: self.channel.sock.shutdown(number))
 
     @method("toFFIValue")
-    def to_ffi_value(self) -> Object | None:
+    def to_ffi_value(self, run: Run) -> Resource | None:
         """Return the socket's file descriptor as an FFIValue of type `sint32`; none if it is closed.
 
         The socket keeps the descriptor: it is closed with it. It does not block.
@@ -311,8 +311,9 @@ class Socket(NativeObject):
             $socket = Socket("AF_INET", "SOCK_STREAM");
             $descriptor = $socket->toFFIValue();
         """
-        from hsl.library.ffi import FFIValue
+        from hsl.library.ffi import FFIValue, allow
 
+        allow(run, "Socket->toFFIValue")
         number = self.channel.sock.fileno()
         return None if number < 0 else FFIValue.of("sint32", number)
 
