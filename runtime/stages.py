@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hsl.builtins import Chapter, Registry
 from hsl.compiler import Environment, Loader, Variable
 from hsl.library import core_registry
-from hsl.runtime.functions import delivery, mailing, message, metrics, queue, session, state
+from hsl.runtime.functions import delivery, mailauth, mailing, message, metrics, queue, session, state
 from hsl.runtime.reply import Enhanced
 from hsl.runtime.verdict import Verdict
 
@@ -21,6 +21,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     metrics.chapter,
     queue.chapter,
     mailing.chapter,
+    mailauth.chapter,
     session.chapter,
     message.actions,
     message.arguments,
