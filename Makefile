@@ -8,7 +8,7 @@ PACKAGES_DEMO := postfix swaks
 PACKAGES_TEST := gcc libc6-dev postfix swaks redis-server spamassassin spamd php-cli lua5.4 tmux opendkim
 PACKAGES_BENCH := $(PACKAGES_DEMO) php-cli lua5.4
 
-.PHONY: demo test test-compiled test-quick fuzz lint bench bench-language serve clean
+.PHONY: demo test test-compiled test-quick docs fuzz lint bench bench-language serve clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,7 @@ test: $(READY)
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -q
 	@$(MAKE) --no-print-directory test-compiled
+	@$(BIN)/python tests/support/catalogue.py
 
 # The tests of the language and its library once more, on the compiled package: from a folder where `import hsl` finds it.
 test-compiled: $(READY)
@@ -32,6 +33,10 @@ test-compiled: $(READY)
 
 test-quick: $(READY)
 	$(BIN)/python -m pytest -q -x tests/language tests/library
+
+# The manual of the library: a Markdown page for each chapter.
+docs: $(READY)
+	@$(BIN)/hsl builtins --pages build/docs
 
 fuzz: $(READY)
 	$(BIN)/python tests/fuzz/mutate_scripts.py --seconds $(FUZZ_SECONDS)

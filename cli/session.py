@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hsl import ast
 from hsl.builtins import Registry
-from hsl.cli.builtins import page
+from hsl.cli.manual import page
 from hsl.cli.run import outcome_lines
 from hsl.cli.scripts import Unreadable, elsewhere, plain_environment, read_file, shown_loader, shown_path
 from hsl.cli.workbench import Scene, UsageError, Workbench, read_message

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from hsl import exceptions
 from hsl.builtins import Chapter, Registry
 from hsl.library import (
+    absent,
     arrays,
     compression,
     containers,
@@ -54,6 +55,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     strings.chapter,
     regularexpression.chapter,
     sharedmemory.chapter,
+    absent.chapter,
     sockets.chapter,
     ffi.chapter,
 )

@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import Result
 
 from hsl.builtins import Builtin, BuiltinClass
+from hsl.cli import manual
 from hsl.library import CHAPTERS as LIBRARY
 from hsl.runtime.stages import CHAPTERS as MAIL
 from hsl.runtime.stages import STAGES
@@ -18,6 +20,7 @@ from hsl.runtime.stages import STAGES
 Invoke = Callable[..., Result]
 
 EVERY = [item for chapter in (*LIBRARY, *MAIL) for item in chapter.functions]
+CHAPTERS = list(dict.fromkeys(item.chapter for item in manual.every_entry()))
 
 CLASSES = [item for chapter in (*LIBRARY, *MAIL) for item in chapter.classes]
 
@@ -31,25 +34,25 @@ def test_the_list_has_every_function_with_signature_stages_and_a_line(invoke: In
     assert done.exit_code == 0
     for item in EVERY:
         stages = "" if item.stages is None else f"  [{', '.join(name for name in STAGES if name in item.stages)}]"
-        assert f"  {item.signature}\n      {item.summary}{stages}\n" in done.stdout, item.name
+        assert f"  {manual.signature(item)}\n      {item.summary}{stages}\n" in done.stdout, item.name
 
 
 def test_the_list_has_the_chapters(invoke: Invoke) -> None:
     lines = invoke("builtins").stdout.splitlines()
-    chapters = list(dict.fromkeys(item.chapter for item in EVERY))
-    assert [line for line in lines if line and not line.startswith(" ")] == chapters
+    assert [line for line in lines if line and not line.startswith(" ")] == CHAPTERS
 
 
 @pytest.mark.parametrize("item", EVERY, ids=lambda item: item.name)
 def test_every_summary_is_one_sentence(item: Builtin) -> None:
-    assert item.summary.endswith("."), item.summary
+    assert item.summary.endswith((".", ".)")), item.summary
     assert len(item.summary) <= 120
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_functions_of_a_stage(invoke: Invoke, stage: str) -> None:
     found = json.loads(invoke("builtins", "--stage", stage, "--json").stdout)
-    assert [item["name"] for item in found] == [item.name for item in EVERY if available(item, stage)]
+    functions = [item["name"] for item in found if item["parameters"] is not None]
+    assert sorted(functions) == sorted(item.name for item in EVERY if available(item, stage))
 
 
 def test_json(invoke: Invoke) -> None:
@@ -58,40 +61,43 @@ def test_json(invoke: Invoke) -> None:
     assert found["stages"] == ["predelivery"]
     assert found["result"] == "none"
     assert found["summary"] == found["doc"].split("\n")[0]
+    assert "Example:" not in found["doc"]
+    assert found["eras"] == ["2015", "2019"]
     delay, options = found["parameters"]
     assert (delay["name"], delay["types"], delay["required"]) == ("delay", ["number"], True)
     assert options["required"] is False
-    assert [(item["name"], item["types"], item["default"]) for item in options["options"]] == [
-        ("reason", ["none", "string"], None),
-        ("increment_retry", ["boolean"], "true"),
-    ]
+    found_options = {item["name"]: (item["types"], item["default"]) for item in options["options"]}
+    assert found_options["reason"] == (["none", "string"], None)
+    assert found_options["increment_retry"] == (["boolean"], "true")
 
 
 def test_a_page(invoke: Invoke) -> None:
     lines = invoke("builtins", "Reschedule").stdout.splitlines()
-    assert lines[:2] == ["Reschedule(number delay, [array options])", "stages: predelivery"]
-    assert "options:" in lines
-    assert "  increment_retry (boolean)  Count this as a retry. The default is true." in lines
+    assert lines[:3] == ["## Reschedule", "", "    Reschedule(number delay, [array options])"]
+    assert "Stages: predelivery; 2015 to 2019." in lines
+    assert "Options in `options`:" in lines
+    assert "- `increment_retry` (boolean, default true): Count this as a retry." in lines
 
 
 @pytest.mark.parametrize("name", ["count", "length", "length()"])
 def test_a_page_by_any_name(invoke: Invoke, name: str) -> None:
     done = invoke("builtins", name)
-    assert done.stdout.startswith("length(")
-    assert "older names: " in done.stdout
-    assert "stages: all" in done.stdout
+    assert done.stdout.startswith("## length\n\n    length(any value) -> number or none\n\nReturn ")
+    facts = "Every stage; since 2019; older names: `count` (2015 to 2019), `strlen` (2015 to 2019).\n"
+    assert facts in done.stdout
+    assert done.stdout.endswith("\n    echo length(17);  // none\n")
 
 
 @pytest.mark.parametrize("item", EVERY, ids=lambda item: item.name)
 def test_every_function_has_a_page(invoke: Invoke, item: Builtin) -> None:
     lines = invoke("builtins", item.name).stdout.splitlines()
-    assert item.signature in lines
+    assert f"    {manual.signature(item)}" in lines
     assert item.doc.splitlines()[0] in lines
 
 
 def test_the_list_has_the_methods_of_classes(invoke: Invoke) -> None:
     assert (
-        "  Exception([string message]) -> object\n"
+        '  Exception([string message = ""]) -> object\n'
         "      An error with a message and the place in the script where it came up.\n"
         "      Exception->message() -> string\n"
         "          Return what went wrong.\n"
@@ -102,8 +108,10 @@ def test_the_list_has_the_methods_of_classes(invoke: Invoke) -> None:
 def test_the_page_of_a_class_has_its_methods(invoke: Invoke, item: BuiltinClass) -> None:
     lines = invoke("builtins", item.name).stdout.splitlines()
     for method in (*item.methods.values(), *item.static_methods.values()):
-        assert method.signature in lines
-        assert invoke("builtins", method.name).stdout.startswith(f"{method.signature}\nstages: ")
+        assert f"    {manual.signature(method)}" in lines
+        assert invoke("builtins", method.name).stdout.startswith(
+            f"## {method.name}\n\n    {manual.signature(method)}\n"
+        )
 
 
 def test_a_class_as_json(invoke: Invoke) -> None:
@@ -114,6 +122,40 @@ def test_a_class_as_json(invoke: Invoke) -> None:
         "Exception->file() -> string or none",
     ]
     assert found["static_methods"] == []
+
+
+SIGNATURES = [
+    ("round", "round(number number, [number decimals = 0]) -> number"),
+    ("log", "log(number number, [number base = e]) -> number"),
+    ("array_reduce", "array_reduce(function callback, array array, [any initial]) -> any"),
+    ("str_strip", 'str_strip(string string, [string characters = " \\t\\r\\n"]) -> string'),
+    ("memory_dec", "memory_dec(string key, [number offset = 1], [boolean remove_if_zero = false]) -> number or none"),
+    ("pack", "pack(string format, ...arguments) -> string or none"),
+]
+
+
+@pytest.mark.parametrize(("name", "wanted"), SIGNATURES)
+def test_signatures_show_defaults(invoke: Invoke, name: str, wanted: str) -> None:
+    assert invoke("builtins", name).stdout.splitlines()[2] == f"    {wanted}"
+
+
+def test_the_manual_has_a_page_for_each_chapter(invoke: Invoke, tmp_path: Path) -> None:
+    done = invoke("builtins", "--pages", str(tmp_path / "manual"))
+    written = {file.name: file.read_text() for file in (tmp_path / "manual").iterdir()}
+    assert done.stdout == f"{len(written)} pages in {tmp_path / 'manual'}\n"
+    assert written == manual.chapter_pages()
+    titles = {f"# {title}" for title in CHAPTERS}
+    assert {text.splitlines()[0] for text in written.values()} == {"# The library", *titles}
+    every = "\n".join(written.values())
+    for item in EVERY:
+        assert f"\n## {item.name}\n\n    {manual.signature(item)}\n" in every
+
+
+def test_a_manual_that_cannot_be_written(invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = invoke("builtins", "--pages", str(tmp_path / "file" / "manual"))
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == f"cannot write {tmp_path / 'file' / 'manual'}: Not a directory\n"
 
 
 UNKNOWN = [

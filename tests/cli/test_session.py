@@ -361,7 +361,7 @@ async def test_help(start: Start) -> None:
     listed = await fed(session, ":help")
     assert [line.split(" ")[0] for line in listed] == list(COMMANDS)
     page = await fed(session, ":help ScanSA")
-    assert page[:2] == ["ScanSA([array options]) -> array or number", "stages: data"]
+    assert page[:3] == ["## ScanSA", "", "    ScanSA([array options]) -> array or number"]
     assert await fed(session, ":help ScanSA()") == page
     assert await fed(session, ":help $senderip") == ["$senderip (string)  The client's IP address"]
     assert '  "remoteip" (string)  The client\'s IP address' in await fed(session, ":help $connection")
@@ -373,8 +373,8 @@ async def test_help(start: Start) -> None:
 async def test_help_of_classes(start: Start) -> None:
     session = await start()
     page = await fed(session, ":help Exception")
-    assert page[:2] == ["Exception([string message]) -> object", "stages: all"]
-    assert "Exception->line() -> number or none" in page
+    assert page[:3] == ["## Exception", "", '    Exception([string message = ""]) -> object']
+    assert "    Exception->line() -> number or none" in page
     await fed(session, CLASS)
     assert await fed(session, ":help Counter") == [
         "Counter([$start])",
@@ -440,7 +440,7 @@ MEMBERS = [
     ("$e->NONE", []),
     ("$plain->", []),
     ("$unknown->x", []),
-    ("f()->x", []),
+    ("f()->qq", []),
     ("Counter::", ["Counter::$made", "Counter::total"]),
     ("Counter::$", ["Counter::$made"]),
     ("Counter::to", ["Counter::total"]),

@@ -1,0 +1,63 @@
+"""What the reference has and only its vendor's product can do: declared, so that scripts load, and raising the reason.
+
+The same sentences stand in docs/differences.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from hsl.builtins import Chapter
+from hsl.errors import ScriptError
+from hsl.values import Array
+
+chapter = Chapter("Not available")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+DIFFERENCES: Mapping[str, str] = {
+    "globalview": "it asks the vendor's reputation service; use dnsbl() with a list of your choice, or http()",
+    "radius_authen": "there is no RADIUS client; ask a web service by http(), or a directory by the class LDAP",
+    "tacplus_authen": "there is no TACACS+ client; ask a web service by http(), or a directory by the class LDAP",
+    "tacplus_author": "there is no TACACS+ client; ask a web service by http(), or a directory by the class LDAP",
+}
+
+
+def absent(name: str, call: str) -> Callable[[F], F]:
+    """Declare a function that raises its sentence. `call` is a call of it, for the example."""
+
+    def declare(implementation: F) -> F:
+        sentence = DIFFERENCES[name]
+        implementation.__doc__ = f"""Raise an error: {sentence}.
+
+Example:
+    try {{ {call}; }} catch ($error) {{ echo $error->message(); }}
+"""
+        return chapter.function(name)(implementation)
+
+    return declare
+
+
+def unavailable(name: str) -> ScriptError:
+    return ScriptError(f"{name}() is not available: {DIFFERENCES[name]}")
+
+
+@absent("globalview", 'globalview("192.0.2.1")')
+def globalview(ip: bytes) -> bytes:
+    raise unavailable("globalview")
+
+
+@absent("radius_authen", 'radius_authen(["host" => "192.0.2.1", "secret" => "shared"], "user", "password")')
+def radius_authen(options: Array, username: bytes, password: bytes, vendorstrings: Array | None = None) -> float:
+    raise unavailable("radius_authen")
+
+
+@absent("tacplus_authen", 'tacplus_authen(["host" => "192.0.2.1", "secret" => "shared"], "user", "password")')
+def tacplus_authen(options: Array, username: bytes, password: bytes) -> float:
+    raise unavailable("tacplus_authen")
+
+
+@absent("tacplus_author", 'tacplus_author(["host" => "192.0.2.1", "secret" => "shared"], "user", ["service=smtp"])')
+def tacplus_author(options: Array, username: bytes, avpair: Array) -> float:
+    raise unavailable("tacplus_author")
