@@ -1,4 +1,4 @@
-"""Chapter "Mail authentication": SPF, DNS lists, and the tags of DKIM's headers.
+"""Chapter "Mail": SPF, DNS lists, and the tags of DKIM's headers.
 
 What signs and verifies messages is in dkimtext.py; DMARC, which needs a message, is a function of the data stage.
 """
@@ -16,7 +16,7 @@ from hsl.values import Array
 if TYPE_CHECKING:
     from hsl.run import Run
 
-chapter = Chapter("Mail authentication")
+chapter = Chapter("Mail")
 
 TOTAL: Final = 20.0  # seconds of all questions of one check (RFC 7208 section 4.6.4)
 SCORES: Final = {"pass": 0.0, "softfail": 20.0, "fail": 100.0}
@@ -52,7 +52,7 @@ class SPFOptions(Options):
 
 
 @chapter.function("spf_query")
-def spf_query(run: Run, ip: bytes, helo: bytes, sender: bytes, options: SPFOptions | None = None) -> Array:
+async def spf_query(run: Run, ip: bytes, helo: bytes, sender: bytes, options: SPFOptions | None = None) -> Array:
     """Return an array whose `result` says whether a client may send mail for a sender, by SPF (RFC 7208).
 
     The sender is an address, a domain alone (`postmaster` of it), or empty: then the HELO name stands for it. Names are
@@ -71,7 +71,7 @@ def spf_query(run: Run, ip: bytes, helo: bytes, sender: bytes, options: SPFOptio
 
 
 @chapter.function("spf")
-def spf(run: Run, ip: bytes, helo: bytes, domain: bytes) -> float:
+async def spf(run: Run, ip: bytes, helo: bytes, domain: bytes) -> float:
     """Return a number for the SPF result (RFC 7208): 0 pass, 20 softfail, 100 fail, 50 for anything else.
 
     The older form of spf_query(), with the same parameters and limits.

@@ -25,7 +25,7 @@ from hsl.runtime.message import Field, Version
 from hsl.runtime.verdict import Verdict, VerdictReached
 from hsl.values import Array, Value
 
-chapter = Chapter("DKIM and DMARC", stages=["data"])
+chapter = Chapter("DKIM", stages=["data"])
 
 BEST_FIRST = ("pass", "temperror", "fail", "permerror", "none")
 MAX_LIMIT = 100  # signatures that DKIMSDID() may be told to verify
@@ -44,11 +44,10 @@ class DMARCOptions(Options):
 def scan_dmarc(run: Run, options: DMARCOptions | None = None) -> Array | bytes:
     """Return what the domain in the From header asks to do with the message, by DMARC (RFC 9989), as [domain => word].
 
-    pass            SPF or DKIM passed for the domain, or for one of the same organization
-    none, quarantine, reject
-                    neither passed, and this is the domain's policy (a test policy, `t=y`, counts one step less)
-    policy_absent   the domain has no policy
-    temperror       the DNS did not answer
+    - `pass`: SPF or DKIM passed for the domain, or for one of the same organization
+    - `none`, `quarantine`, `reject`: neither passed, and this is the domain's policy (of a test, `t=y`, one step less)
+    - `policy_absent`: the domain has no policy
+    - `temperror`: the DNS did not answer
 
     Without exactly one domain in the From header the result is the string `permerror`. At most 10 signatures are looked
     at, and all questions to the DNS take 20 seconds at most. The message is taken as it is now, edits included.
@@ -192,13 +191,12 @@ def signer(field: dkim.Field) -> bytes:
 def dkim_adsp(run: Run) -> Array:
     """Return what the domain in the From header says of unsigned mail, by ADSP (RFC 5617), as [domain => word].
 
-    none        it says nothing
-    pass        the message has a valid signature of the domain itself
-    unknown, fail, discard
-                it has none, and the domain says `unknown`, `all`, `discardable`
-    nxdomain    the domain does not exist
-    temperror   the DNS did not answer
-    permerror   the answer cannot be used
+    - `none`: it says nothing
+    - `pass`: the message has a valid signature of the domain itself
+    - `unknown`, `fail`, `discard`: it has none, and the domain says `unknown`, `all`, `discardable`
+    - `nxdomain`: the domain does not exist
+    - `temperror`: the DNS did not answer
+    - `permerror`: the answer cannot be used
 
     Without exactly one domain in the From header the array is empty. ADSP is historic since 2013: use ScanDMARC().
 
