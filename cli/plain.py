@@ -58,7 +58,7 @@ def run_plain(file: Path, root: Path | None) -> int:
 
 
 def waits(environment: Environment) -> bool:
-    """Whether the script that was compiled in this environment names a function, or a class, that waits."""
+    """Whether the script that was compiled in this environment names a function, or a class, that waits (`async def`)."""
     registry = environment.registry
     used = [entry.built for entry in registry.entries.values() if entry.built is not None]
     functions = {item.name for item in used}

@@ -56,6 +56,7 @@ def write(folder: Path, text: str) -> Path:
         ('$f = http; echo $f("URL/b");', "/b\n"),
         ('function f() { return http("URL/c"); } echo f();', "/c\n"),
         ('echo dns_query("x.example", ["servers" => ["127.0.0.1:1"], "timeout" => 1])["error"];', "TRY_AGAIN\n"),
+        ('echo spf_query("192.0.2.1", "a", "b.invalid", ["servers" => ["127.0.0.1:1"]])["result"];', "temperror\n"),
         ('echo http("URL/d", ["background" => true]);', "true\n"),
         ('echo http("URL/e"); echo sleep(0.01) > 0;', "/e\ntrue\n"),
     ],
