@@ -36,7 +36,15 @@ def run_file(file: Path) -> int:
     return 1
 
 
-def run_plain(file: Path, root: Path | None) -> int:
+class FileHost:
+    """The host of a script that does not wait (hsl/library/host.py)."""
+
+    def __init__(self, rootpath: Path, ffi: bool) -> None:
+        self.rootpath = rootpath
+        self.ffi = ffi
+
+
+def run_plain(file: Path, root: Path | None, ffi: bool = False) -> int:
     """Run a script without a stage; the exit code."""
     from hsl.cli.scripts import loader_for, plain_environment
     from hsl.errors import ScriptError
@@ -48,9 +56,9 @@ def run_plain(file: Path, root: Path | None) -> int:
         return 1
     try:
         if waits(environment):
-            run_waiting(program)
+            run_waiting(program, root or file.parent, ffi)
         else:
-            Run(program).execute()
+            Run(program, host=FileHost(root or file.parent, ffi)).execute()
     except ScriptError as error:
         complain(error.render())
         return 1
@@ -58,7 +66,7 @@ def run_plain(file: Path, root: Path | None) -> int:
 
 
 def waits(environment: Environment) -> bool:
-    """Whether the script that was compiled in this environment names a function, or a class, that waits (`async def`)."""
+    """Whether the script that was compiled in this environment names a function or class that waits (`async def`)."""
     registry = environment.registry
     used = [entry.built for entry in registry.entries.values() if entry.built is not None]
     functions = {item.name for item in used}
@@ -67,7 +75,7 @@ def waits(environment: Environment) -> bool:
     return any(item.is_async for item in (*used, *methods))
 
 
-def run_waiting(program: Program) -> None:
+def run_waiting(program: Program, root: Path, ffi: bool) -> None:
     """Run a script that waits, on an event loop with a network. Raises ScriptError."""
     import asyncio
 
@@ -75,7 +83,7 @@ def run_waiting(program: Program) -> None:
     from hsl.runtime.plainhost import PlainHost
 
     async def execute() -> None:
-        host = PlainHost()
+        host = PlainHost(root, ffi)
         run = Run(program, host=host)
         try:
             await run.execute_async(lambda: asyncio.timeout(run.remaining() + GRACE))
