@@ -6,7 +6,7 @@ Organizational domains are found by the tree walk; the public suffix list of RFC
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from hsl.library.dkim import DOMAIN, Message
@@ -17,9 +17,6 @@ Ask = Callable[[str, str], DNSAnswer]  # a name and a type
 MAX_QUERIES: Final = 8  # of one walk (RFC 9989 section 4.10)
 POLICIES: Final = ("none", "quarantine", "reject")
 VERSION: Final = re.compile(rb"[ \t]*v[ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
-TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"|\\.|[()]|[^"\\()]++|.', re.DOTALL)
-ADDRESS: Final = re.compile(rb"[^\s<>@]+@[^\s<>@]+\Z")
-IN_COMMENT: Final = re.compile(rb"\\.|[()]|[^\\()]++|.", re.DOTALL)
 
 
 class NoAnswer(Exception):
@@ -144,10 +141,15 @@ def read_record(domain: str, text: bytes) -> Record | None:
 
 def author_domain(message: Message) -> str | None:
     """The one domain in the From field, in lower case and ASCII; None for none, several, or no domain name."""
+    from hsl.library.mailaddresses import NoAddressList, read_list
+
     fields = message.named(b"from")
     if len(fields) != 1:
         return None
-    addresses = read_addresses(fields[0].raw.partition(b":")[2])
+    try:
+        addresses = read_list(fields[0].raw.partition(b":")[2])
+    except NoAddressList:
+        return None
     domains = {to_ascii(address.rpartition(b"@")[2]) for address in addresses}
     return domains.pop() if len(domains) == 1 else None
 
@@ -159,31 +161,3 @@ def to_ascii(domain: bytes) -> str | None:
     domain = domain.strip(b" \t\r\n").removesuffix(b".")
     encoded = domain if domain.isascii() else idna_encode(domain)
     return encoded.lower().decode() if encoded and DOMAIN.match(encoded) else None
-
-
-def read_addresses(value: bytes) -> Iterator[bytes]:
-    """The addresses of a From field (RFC 5322 section 3.4); an empty one for what is none."""
-    for mailbox in re.split(rb"[,;]", without_quotes(value)):
-        mailbox = mailbox.rpartition(b":")[2].strip(b" \t\r\n")  # behind the name of a group
-        address = mailbox
-        if mailbox.endswith(b">"):
-            address = mailbox.removesuffix(b">").partition(b"<")[2]
-        if mailbox:
-            yield address if ADDRESS.match(address) else b""
-
-
-def without_quotes(value: bytes) -> bytes:
-    """A field without comments; quoted strings are one letter each. Empty when a comment or a string does not end."""
-    parts: list[bytes] = []
-    position = depth = 0
-    while match := (IN_COMMENT if depth else TOKEN).match(value, position):
-        token, position = match[0], match.end()
-        if token == b"(":
-            depth += 1
-        elif token == b")" and depth:
-            depth -= 1
-        elif token in (b")", b'"') and not depth:
-            return b""
-        elif not depth:
-            parts.append(b"q" if token.startswith((b'"', b"\\")) else token)
-    return b"" if depth else b"".join(parts)

@@ -22,7 +22,7 @@ AUTHORS = [
     (b"=?utf-8?q?x?= <user@example.com>", "example.com"),
     ("<user@bücher.example>".encode(), "xn--bcher-kva.example"),
     (b" \r\n <user@example.com>", "example.com"),
-    (b"user@example.com.", "example.com"),
+    (b"user@example.com.", None),
     (b"", None),
     (b"no address", None),
     (b"<>", None),
@@ -37,7 +37,7 @@ AUTHORS = [
     (b"a@example.com\x00", None),
     (b'"open <user@example.com>', None),
     (b"(open <user@example.com>", None),
-    (b"close) <user@example.com>", None),
+    (b"close) <user@example.com>", "example.com"),
     (b"a@\xff\xfe", None),
 ]
 
