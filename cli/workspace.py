@@ -143,7 +143,7 @@ class Workspace:
             self.moves = [
                 (old[names], slot) for names, slot in compiler.places() if names in old and names[0] not in again
             ]
-            ran = {file for file, (_, _, number) in self.compiler.modules.items() if number in self.run.modules}
+            ran = {file for file, (_, _, number) in self.compiler.modules.items() if number in (self.run.modules or ())}
             self.run.modules = {number for file, (_, _, number) in compiler.modules.items() if file in ran}
         self.compiler, self.stale = compiler, False
 
@@ -164,7 +164,8 @@ class Workspace:
             self.run = Run(program, **given)
             return self.run
         run, before, modules = self.run, self.run.globals, self.run.modules
-        spaces = {known: space for known, space in run.spaces.items() if known is not self.superseded}
+        before_spaces = run.spaces or {run.program: (run.globals, run.frames)}
+        spaces = {known: space for known, space in before_spaces.items() if known is not self.superseded}
         become(run, Run(program, **given))  # the same object: generators that it made go on in it only
         run.modules = modules
         run.spaces = {**spaces, program: (run.globals, run.frames)}

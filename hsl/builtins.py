@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache, cached_property, partial
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
-from hsl.invocation import REQUIRED, Builtin, Parameter, convert, wanted
+from hsl.invocation import REQUIRED, Builtin, OptionEntry, Parameter, read_options, wanted
 from hsl.run import Run
 from hsl.values import Array, Function, Object, Resource, Value
 
@@ -78,7 +78,7 @@ class Options:
     """
 
     written: typing.ClassVar[Mapping[str, Declared]] = {}
-    by_name: typing.ClassVar[Mapping[Value, tuple[str, Option]]]
+    by_name: typing.ClassVar[dict[Value, OptionEntry]]
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Declared)}
@@ -106,23 +106,17 @@ class Options:
     def read(cls, function: str, array: Array | None) -> typing.Self:
         """The options that an array gives; errors name function, option, wanted and got."""
         result = cls()
-        entries = None if array is None else array.map
-        if not entries:
-            return result
-        known = cls.__dict__.get("by_name") or cls.name_all()
-        for name, value in entries.items():
-            found = known.get(name)
-            if found is None or (value is None and found[1].default is None):
-                continue
-            attribute, declaration = found
-            where = f"option {declaration.name}"
-            setattr(result, attribute, convert(value, declaration.types, declaration.wants_int, function, where))
+        if array is not None:
+            read_options(function, result, cls.__dict__.get("by_name") or cls.name_all(), array)
         return result
 
     @classmethod
-    def name_all(cls) -> Mapping[Value, tuple[str, Option]]:
-        """The attribute and declaration of each option by its name, kept for the next call."""
-        cls.by_name = {item.name.encode(): (attribute, item) for attribute, item in cls.declared().items()}
+    def name_all(cls) -> dict[Value, OptionEntry]:
+        """Each option by its name, kept for the next call."""
+        cls.by_name = {
+            item.name.encode(): OptionEntry(attribute, item.name, item.types, item.wants_int, item.default is None)
+            for attribute, item in cls.declared().items()
+        }
         return cls.by_name
 
     @classmethod
@@ -172,7 +166,8 @@ class BuiltinClass:
 
     def marked(self, marker: str, operator: str, *, receiver: bool) -> dict[str, Builtin]:
         found: dict[str, Builtin] = {}
-        for item in vars(self.python_class).values():
+        classes = reversed(self.python_class.__mro__)  # a class has the methods of its base too
+        for item in (item for one in classes for item in vars(one).values()):
             function = getattr(item, "__func__", item)
             called = getattr(function, marker, None)
             if called is not None:

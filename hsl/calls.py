@@ -95,6 +95,10 @@ class CallBuiltin(CallNode):
         except ScriptError as error:
             raise self.located(error) from None
 
+    def prepare(self, frame: Frame) -> list[object]:
+        """What the implementation is called with."""
+        return self.builtin.prepare(frame.run, self.values(frame), self.name)
+
     def evaluate(self, frame: Frame) -> Value:
         count = self.count
         if count < 0:

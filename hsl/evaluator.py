@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from hsl.calls import CallBuiltin
 from hsl.errors import BudgetError, Diagnostic, Halt, ScriptError
 from hsl.exceptions import caught
 from hsl.functions import BuiltinFunction
@@ -60,20 +61,34 @@ class ExpressionStatement(Statement):
 
 
 class HaltStatement(Statement):
-    """A verdict: it leaves the script as the end of a statement, not as an exception through all of them."""
+    """A verdict: it leaves the script as the end of a statement, not as an exception through all of them.
 
-    __slots__ = ("expression",)
+    Where it is the call of a builtin that does not wait, the implementation is called right here: compiled code pays
+    for each function that an exception passes.
+    """
+
+    __slots__ = ("call", "expression")
 
     def __init__(self, expression: Node) -> None:
         super().__init__(expression.span)
         self.expression = expression
+        self.call: CallBuiltin | None = None
+        if type(expression) is CallBuiltin and not expression.builtin.is_async:
+            self.call = expression
 
     def execute(self, frame: Frame) -> int:
+        call = self.call
         try:
-            self.expression.evaluate(frame)
+            if call is None:
+                self.expression.evaluate(frame)
+            else:
+                implementation = call.builtin.implementation
+                implementation(*call.prepare(frame))
         except Halt as halt:
             frame.run.halt = halt
             return HALT
+        except ScriptError as error:
+            raise self.expression.located(error) from None
         return NORMAL
 
 
@@ -530,10 +545,8 @@ class RunModule(Statement):
         self.sequence = in_sequence(statements)
 
     def execute(self, frame: Frame) -> int:
-        if self.module not in frame.run.modules:
-            frame.run.modules.add(self.module)
-            if execute_all(self.sequence, frame) == HALT:
-                return HALT
+        if frame.run.enter_module(self.module) and execute_all(self.sequence, frame) == HALT:
+            return HALT
         return NORMAL
 
 

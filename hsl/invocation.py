@@ -43,6 +43,43 @@ UNFIT: Final[object] = object()
 REQUIRED: Final[object] = object()
 
 
+class OptionEntry:
+    """One option of an options array: the attribute that holds it, and what it takes."""
+
+    __slots__ = ("attribute", "fits", "has_none", "name", "types", "wants_int")
+
+    def __init__(self, attribute: str, name: str, types: frozenset[str], wants_int: bool, has_none: bool) -> None:
+        self.attribute = attribute
+        self.name = name
+        self.types = types
+        self.wants_int = wants_int
+        self.has_none = has_none  # none stands for its default
+        self.fits = fitting(types, wants_int)
+
+
+def read_options(function: str, options: object, known: dict[Value, OptionEntry], array: Array) -> None:
+    """Set on `options` what an array gives. Errors name function, option, wanted and got; unknown names are ignored."""
+    entries = array.map
+    if entries is None:
+        return
+    for name, value in entries.items():
+        entry = known.get(name)
+        if entry is None or (value is None and entry.has_none):
+            continue
+        given = fitted(entry.fits, value)
+        if given is UNFIT:
+            given = convert(value, entry.types, entry.wants_int, function, f"option {entry.name}")
+        setattr(options, entry.attribute, given)
+
+
+def fitting(types: frozenset[str], wants_int: bool) -> i64:
+    """The bits of the types whose values are passed as they are."""
+    fits: i64 = 0
+    for name in types:
+        fits |= BITS[name]
+    return fits & ~NUMBER | INTEGER if wants_int else fits
+
+
 class Parameter:
     """One parameter as scripts see it. `default` is REQUIRED where it has none."""
 
@@ -66,12 +103,8 @@ class Parameter:
         self.fits: i64 = self.fitting()
 
     def fitting(self) -> i64:
-        """The bits of the types whose values are passed as they are."""
-        fits: i64 = 0
-        for name in self.types:
-            fits |= BITS[name]
-        if self.wants_int:
-            fits = fits & ~NUMBER | INTEGER
+        """The bits of the types whose values are passed as they are; options are not."""
+        fits = fitting(self.types, self.wants_int)
         if self.options is not None:
             return fits & ~ARRAY
         return fits | NONE if self.default is None else fits
@@ -200,6 +233,13 @@ class Builtin:
 
     def call(self, run: Run, arguments: list[Value], name: str | None = None, receiver: Object | None = None) -> Value:
         """Call with any arguments. Methods get their receiver."""
+        implementation = self.implementation
+        return self.finish(run, implementation(*self.prepare(run, arguments, name, receiver)))
+
+    def prepare(
+        self, run: Run, arguments: list[Value], name: str | None = None, receiver: Object | None = None
+    ) -> list[object]:
+        """What the implementation takes for any arguments."""
         count = len(arguments)
         problem = self.arity_error(count, name)
         if problem is not None:
@@ -220,8 +260,7 @@ class Builtin:
                 values.append(parameter.options())
             elif not parameter.variadic:
                 values.append(parameter.default)
-        implementation = self.implementation
-        return self.finish(run, implementation(*values))
+        return values
 
     def argument(self, called: str, index: int, value: Value) -> object:
         """One argument that does not fit as it is, as the implementation takes it."""

@@ -8,7 +8,7 @@ from mypy_extensions import i64
 
 from hsl import arithmetic
 from hsl.errors import ScriptError
-from hsl.nodes import Frame, Node
+from hsl.nodes import NAN, Frame, Node
 from hsl.objects import Instance
 from hsl.slots import UNSET, Slot, settled
 from hsl.source import Span
@@ -83,6 +83,13 @@ class Subscript(Node):
         if place == place or frame.mixed is UNSET:
             return None
         return array.get(frame.take())
+
+    def number(self, frame: Frame) -> float:
+        value = self.evaluate(frame)
+        if isinstance(value, float):
+            return value
+        frame.mixed = value
+        return NAN
 
     def other(self, base: Value, index: Value, frame: Frame) -> Value:
         try:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from hsl import bridge
 from hsl.errors import BudgetError, Halt, ScriptError, StackEntry
@@ -32,13 +32,22 @@ TURN: Final = 0.005  # seconds after which other sessions get their turn
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 20_000))
 
 
-class Budget(NamedTuple):
+class Budget:
     """The most that one execution may use. Over it the script ends with a BudgetError."""
 
-    steps: int = 20_000_000  # loop turns and function calls
-    seconds: float = 30.0  # wall time, waits included
-    call_depth: int = 100  # nested function calls
-    output: int = 16 * 1024 * 1024  # bytes written by echo
+    __slots__ = ("call_depth", "output", "seconds", "steps")
+
+    def __init__(
+        self,
+        steps: int = 20_000_000,  # loop turns and function calls
+        seconds: float = 30.0,  # wall time, waits included
+        call_depth: int = 100,  # nested function calls
+        output: int = 16 * 1024 * 1024,  # bytes written by echo
+    ) -> None:
+        self.steps = steps
+        self.seconds = seconds
+        self.call_depth = call_depth
+        self.output = output
 
 
 STANDARD: Final = Budget()
@@ -68,6 +77,7 @@ class Run:
         "modules",
         "nesting",
         "output",
+        "own",
         "program",
         "shared",
         "slice",
@@ -92,25 +102,29 @@ class Run:
     ) -> None:
         self.program = program
         self.host = host
-        self.output = output or write_stdout
-        self.budget = budget or STANDARD
-        self.shared = shared or SharedStore()
+        self.output = write_stdout if output is None else output
+        budget = STANDARD if budget is None else budget
+        self.budget = budget
+        self.shared = SharedStore() if shared is None else shared
         self.message_id = message_id
         self.variables = variables
         self.home: object = program  # the program whose function is running
         self.globals: list[Slot] = self.space(program)  # of `home`
         self.frames: list[Frame | None] = [None] * program.function_count  # of its functions: none runs twice at a time
-        self.spaces: dict[Program, tuple[list[Slot], list[Frame | None]]] = {program: (self.globals, self.frames)}
-        self.modules: set[int] = set()  # those that have run
+        self.own = self.globals  # of `program`
+        self.spaces: dict[Program, tuple[list[Slot], list[Frame | None]]] | None = None  # once there are others
+        self.modules: set[int] | None = None  # those that have run
         self.depth = 0  # of function calls
         self.halt: Halt | None = None  # the verdict that is ending the script
-        self.call_depth: int = self.budget.call_depth
-        self.started = monotonic()
-        self.deadline = self.started + self.budget.seconds
+        self.call_depth: int = budget.call_depth
+        now = monotonic()
+        self.started = now
+        self.deadline = now + budget.seconds
         self.steps = 0
-        self.slice = self.fuel = max(0, min(SLICE, self.budget.steps))  # fuel: steps left of this slice
-        self.looked = self.started  # when a slice ended last
-        self.turn_ends = self.started + TURN
+        self.slice = SLICE if budget.steps > SLICE else max(0, budget.steps)
+        self.fuel = self.slice  # steps left of this slice
+        self.looked = now  # when a slice ended last
+        self.turn_ends = now + TURN
         self.nesting = 0  # of the nodes in all running functions
         self.written = 0
         self.closing: list[Callable[[], None]] | None = None  # what the end of the run calls
@@ -135,11 +149,22 @@ class Run:
         before = self.home
         if program is not before:
             home = cast("Program", program)
+            if self.spaces is None:
+                self.spaces = {self.program: (self.globals, self.frames)}
             if home not in self.spaces:
                 self.spaces[home] = (self.space(home), [None] * home.function_count)
             self.home = home
             self.globals, self.frames = self.spaces[home]
         return before
+
+    def enter_module(self, number: int) -> bool:
+        """Whether a module has not run yet; from now on it has."""
+        if self.modules is None:
+            self.modules = set()
+        if number in self.modules:
+            return False
+        self.modules.add(number)
+        return True
 
     def execute(self) -> Value:
         """Run the program to its end; the value of a `return` outside functions, or None.
@@ -249,18 +274,18 @@ class Run:
     def variable(self, name: str) -> Value:
         """A global of the script by name, None if it is not set (or not used by the script)."""
         slot = self.program.global_names.get(name)
-        return None if slot is None else settled(self.spaces[self.program][0][slot])
+        return None if slot is None else settled(self.own[slot])
 
     def is_set(self, name: str) -> bool:
         """Whether a global of the script holds anything, none included."""
         slot = self.program.global_names.get(name)
-        return slot is not None and is_set(self.spaces[self.program][0][slot])
+        return slot is not None and is_set(self.own[slot])
 
     def set_variable(self, name: str, value: Value) -> None:
         """Set a stage variable, read-only ones included (SetSender updates $sender)."""
         slot = self.program.global_names.get(name)
         if slot is not None:
-            slots = self.spaces[self.program][0]
+            slots = self.own
             held = slots[slot]
             if isinstance(held, Cell):
                 held.content = share(value)

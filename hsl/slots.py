@@ -60,7 +60,7 @@ class Cell:
 
 
 # The order is that in which compiled code tells them apart.
-Slot: TypeAlias = None | bool | bytes | Array | Cell | float | Pending | Object | Function | Resource  # noqa: RUF036
+Slot: TypeAlias = float | None | bool | bytes | Array | Cell | Pending | Object | Function | Resource  # noqa: RUF036
 
 
 def settled(slot: Slot) -> Value:

@@ -304,7 +304,7 @@ class Array:
 
 
 # The order is that in which compiled code tells them apart.
-Value: TypeAlias = None | bool | bytes | Array | float | Object | Function | Resource  # noqa: RUF036
+Value: TypeAlias = float | None | bool | bytes | Array | Object | Function | Resource  # noqa: RUF036
 
 
 NAN_KEY: Final[Value] = math.nan  # one object: a dict finds NaN by identity

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from hsl.cli.session import COMMANDS, Leave, Session, completions, is_incomplete
 from hsl.cli.workbench import Scene, Workbench
+from hsl.run import Budget
 from hsl.runtime.stages import STAGES
 
 pytestmark = pytest.mark.asyncio
@@ -131,7 +132,7 @@ async def test_a_value_too_large_to_show(start: Start) -> None:
 async def test_an_endless_script_is_ended_by_its_budget(start: Start) -> None:
     session = await start("connect")
     assert session.bench is not None
-    session.bench.budget = session.bench.budget._replace(steps=1000)
+    session.bench.budget = Budget(steps=1000)
     lines = await fed(session, "forever { }")
     assert any("exceeded its budget of 1000 steps" in line for line in lines)
     assert await fed(session, "1") == ["1"]
@@ -245,7 +246,7 @@ async def test_declarations_that_do_not_fit_the_stage_are_dropped(start: Start) 
 async def test_each_input_has_a_budget_of_its_own(start: Start) -> None:
     session = await start("connect")
     assert session.bench is not None
-    session.bench.budget = session.bench.budget._replace(steps=1000)
+    session.bench.budget = Budget(steps=1000)
     for _ in range(3):
         assert await fed(session, "for ($i = 0; $i < 900; $i += 1) { }", "$i") == ["900"]
 

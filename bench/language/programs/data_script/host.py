@@ -83,7 +83,7 @@ def rate(run: Run, namespace: bytes, entry: bytes, count: float, interval: float
 @chapter.function("SetMetaData")
 def set_metadata(run: Run, metadata: Array) -> None:
     """Set the message's metadata."""
-    run.host.metadata = dict(metadata.pairs())
+    run.host.metadata = dict(metadata.map or {})
 
 
 @chapter.function("GetMailQueueMetric")
