@@ -185,7 +185,7 @@ def expanded(match: re.Match[str]) -> str:
     return PARSED.get(match[0], match[0])
 
 
-def moment_seconds(moment: Any, fields: system.struct_time, *, local: bool) -> float | None:
+def moment_seconds(moment: Any, fields: Any, *, local: bool) -> float | None:
     """The UTC seconds of a moment. `fields` are what was read: they know about a timezone."""
     from calendar import timegm
 
