@@ -157,6 +157,12 @@ class Session:
             offered.append("STARTTLS")
         await self.answer("EHLO", "\n".join(["250 peer.example", *offered]))
 
+    async def do_lhlo(self, command: bytes) -> None:
+        await self.answer("LHLO", "\n".join(["250 peer.example", *self.peer.extensions]))
+
+    async def do_xclient(self, command: bytes) -> None:
+        await self.answer("XCLIENT", "220 peer.example ESMTP")
+
     async def do_helo(self, command: bytes) -> None:
         await self.answer("HELO", "250 peer.example")
 
