@@ -25,7 +25,7 @@ from hsl.library import dkimtext
 from hsl.library.dkim import CHUNK, SIGNATURE, Message, Signature, Unverified, canonical_body, verify
 from hsl.library.dkimtext import DKIMError, MailSignOptions, SignOptions, VerifyOptions
 from hsl.run import Run
-from hsl.values import Array, Resource
+from hsl.values import Array, Function, Resource
 
 NOW = 1_700_000_000.0
 NAME = "mail._domainkey.example.com"
@@ -568,6 +568,49 @@ def test_a_changed_message_is_a_permanent_error(sign: Callable[..., bytes], make
     host = TableHost({(NAME, "TXT"): [record(rsa_key())]})
     found = verify_field(make_run(host), field + MAIL + b"more", field)
     assert (found[b"result"], found[b"error"]) == (b"permerror", b"the body was changed")
+
+
+class Answer(Function):
+    """A dns_function of the script that gives one answer."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__("dns_function")
+        self.answer = answer
+        self.asked: list[Any] = []
+
+    def call(self, run: object, arguments: list[Any]) -> Any:
+        self.asked += arguments
+        return Array.from_pairs(self.answer.items()) if isinstance(self.answer, dict) else self.answer
+
+
+OWN: list[tuple[Any, bytes]] = [
+    ({b"error": b"permerror"}, b"permerror"),
+    ({b"error": b"temperror"}, b"temperror"),
+    ({b"result": b""}, b"permerror"),
+    ({b"result": b"v=DKIM1; p="}, b"permerror"),
+]
+
+
+def test_the_key_comes_from_the_script(sign: Callable[..., bytes], make_run: MakeRun) -> None:
+    field = sign()
+    own = Answer({b"result": record(rsa_key())})
+    assert verify_field(make_run(), field + MAIL, field, dns_function=own)[b"result"] == b"pass"
+    assert own.asked == [NAME.encode()]
+
+
+@pytest.mark.parametrize(("answer", "result"), OWN)
+def test_the_script_has_no_key(sign: Callable[..., bytes], make_run: MakeRun, answer: Any, result: bytes) -> None:
+    field = sign()
+    found = verify_field(make_run(), field + MAIL, field, dns_function=Answer(answer))
+    assert found[b"result"] == result
+    assert found[b"error"]
+
+
+@pytest.mark.parametrize("answer", [None, b"p=x", {}, {b"error": b"x"}, {b"result": 1.0}])
+def test_a_wrong_answer_of_the_script_is_an_error(sign: Callable[..., bytes], make_run: MakeRun, answer: Any) -> None:
+    field = sign()
+    with pytest.raises(ScriptError, match="option dns_function: wanted an array with a result"):
+        verify_field(make_run(), field + MAIL, field, dns_function=Answer(answer))
 
 
 # Size and hostility
