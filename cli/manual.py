@@ -168,18 +168,23 @@ def page(item: Entry, level: int = 2) -> str:
     known = documentation(item)
     function = item if isinstance(item, Builtin) else item.constructor
     parts = [f"{'#' * level} {item.name}", f"    {heading(item)}", known.summary, known.text, facts(item)]
-    parts += [] if function is None else [options_text(parameter) for parameter in function.parameters]
+    parts += [] if function is None else options_texts(function.parameters)
     if known.example:
         parts += ["Example:", example_text(known.example)]
     parts += [page(method, level + 1) for method in methods(item)]
     return "\n\n".join(part for part in parts if part)
 
 
-def options_text(parameter: Parameter) -> str:
-    if parameter.options is None:
-        return ""
-    lines = [option_line(option) for option in parameter.options.declared().values()]
-    return "\n".join([f"Options in `{parameter.name}`:", "", *lines])
+def options_texts(parameters: Iterable[Parameter]) -> list[str]:
+    """A list for each options array. The same one may stand for several parameters."""
+    places: dict[type[Options], list[str]] = {}
+    for parameter in parameters:
+        if parameter.options is not None:
+            places.setdefault(parameter.options, []).append(f"`{parameter.name}`")
+    return [
+        "\n".join([f"Options in {' or '.join(names)}:", "", *map(option_line, options.declared().values())])
+        for options, names in places.items()
+    ]
 
 
 def example_text(example: str) -> str:
