@@ -56,8 +56,10 @@ OPTIONS = (
     click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
                  help="A backend: rate=redis://host:port/db, spam=spamd://host:port."),
     click.option("--root", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="FOLDER",
-                 help="Where includes are read from; by default the script's folder."),
+                 help="Where includes and files are read from; by default the script's folder."),
 )  # fmt: skip
+
+ffi_option = click.option("--ffi", is_flag=True, help="Allow C functions (class FFI), as scripting.ffi does.")
 
 
 def stage_options(command: F) -> F:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from hsl.cli.options import StageOptions, make_scene, pairs, stage_options
+from hsl.cli.options import StageOptions, ffi_option, make_scene, pairs, stage_options
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 @click.command("repl", context_settings={"help_option_names": ["-h", "--help"]})
 @stage_options
-def command(stage: str | None, root: Path | None, **options: Unpack[StageOptions]) -> None:
+@ffi_option
+def command(stage: str | None, root: Path | None, ffi: bool, **options: Unpack[StageOptions]) -> None:
     """Read, run and show pieces of script. :help lists the commands; Ctrl-D leaves."""
     from hsl.cli.workbench import UsageError
 
     with asyncio.Runner() as runner:
         try:
-            session = runner.run(open_session(stage, root or Path(), options))
+            session = runner.run(open_session(stage, root or Path(), ffi, options))
         except UsageError as error:
             raise click.UsageError(str(error)) from None
         try:
@@ -38,15 +39,15 @@ def command(stage: str | None, root: Path | None, **options: Unpack[StageOptions
             runner.run(session.close())
 
 
-async def open_session(stage: str | None, root: Path, options: StageOptions) -> Session:
+async def open_session(stage: str | None, root: Path, ffi: bool, options: StageOptions) -> Session:
     """Raises UsageError. Without a stage the options wait for `:stage`."""
     from hsl.cli.session import Session
     from hsl.cli.workbench import Workbench
 
     settings = pairs(options["settings"], "--set")
     scene = make_scene(stage or "", options)
-    bench = None if stage is None else await Workbench.open(scene, settings)
-    return Session(bench, root, settings, scene)
+    bench = None if stage is None else await Workbench.open(scene, settings, root=root, ffi=ffi)
+    return Session(bench, root, settings, scene, ffi=ffi)
 
 
 def loop(runner: asyncio.Runner, session: Session) -> None:

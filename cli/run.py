@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from hsl.cli.options import StageOptions, given, make_scene, pairs, stage_options
+from hsl.cli.options import StageOptions, ffi_option, given, make_scene, pairs, stage_options
 from hsl.cli.plain import load, run_plain
 
 if TYPE_CHECKING:
@@ -25,38 +25,39 @@ USUAL = {"increment_retry": True, "reject": True}  # options of verdicts that sa
 
 @click.command("run", context_settings={"help_option_names": ["-h", "--help"]})
 @stage_options
+@ffi_option
 @click.argument("file", type=click.Path(path_type=Path))
-def command(file: Path, stage: str | None, root: Path | None, **options: Unpack[StageOptions]) -> None:
+def command(file: Path, stage: str | None, root: Path | None, ffi: bool, **options: Unpack[StageOptions]) -> None:
     """Run a script FILE (- is the standard input). With --stage it runs as the gateway would run it at that stage.
 
     Exit codes: 0 the script ran, 1 it does not load or failed, 2 wrong usage.
     """
     if stage is not None:
-        sys.exit(run_on_stage(file, root, stage, options))
+        sys.exit(run_on_stage(file, root, ffi, stage, options))
     unused = given(options)
     if unused:
         raise click.UsageError(f"{unused[0]} belongs to a stage: name one by --stage")
-    sys.exit(run_plain(file, root))
+    sys.exit(run_plain(file, root, ffi))
 
 
-def run_on_stage(file: Path, root: Path | None, stage: str, options: StageOptions) -> int:
+def run_on_stage(file: Path, root: Path | None, ffi: bool, stage: str, options: StageOptions) -> int:
     import asyncio
 
     from hsl.cli.workbench import UsageError
 
     try:
         scene = make_scene(stage, options)
-        return asyncio.run(run_scene(file, root, scene, pairs(options["settings"], "--set")))
+        return asyncio.run(run_scene(file, root, ffi, scene, pairs(options["settings"], "--set")))
     except UsageError as error:
         raise click.UsageError(str(error)) from None
 
 
-async def run_scene(file: Path, root: Path | None, scene: Scene, settings: dict[str, str]) -> int:
+async def run_scene(file: Path, root: Path | None, ffi: bool, scene: Scene, settings: dict[str, str]) -> int:
     from hsl.cli.scripts import loader_for
     from hsl.cli.workbench import Workbench
     from hsl.runtime.stages import environment
 
-    bench = await Workbench.open(scene, settings)
+    bench = await Workbench.open(scene, settings, root=root or file.parent, ffi=ffi)
     try:
         program = load(file, environment(scene.stage, loader_for(file, root)))
         return 1 if program is None else await show_run(bench, program)

@@ -54,7 +54,13 @@ class Session:
     """One REPL's state. `bench` is None for the language alone; `scene` is what a stage is told that is gone to."""
 
     def __init__(
-        self, bench: Workbench | None, root: Path, settings: Mapping[str, str], scene: Scene | None = None
+        self,
+        bench: Workbench | None,
+        root: Path,
+        settings: Mapping[str, str],
+        scene: Scene | None = None,
+        *,
+        ffi: bool = False,
     ) -> None:
         self.bench = bench
         self.root = root
@@ -62,7 +68,8 @@ class Session:
         self.scene = scene
         self.workspace = Workspace()
         self.shared = SharedStore()  # of the language alone; a stage has the process's
-        self.host = PlainHost()  # of the language alone
+        self.ffi = ffi
+        self.host = PlainHost(root, ffi)  # of the language alone
         self.warned: set[tuple[str, int, str]] = set()
         self.inputs = 0
 
@@ -259,7 +266,7 @@ class Session:
         if not name:
             return [self.stage or "no stage: the language alone"]
         before = self.scene or Scene(name) if self.bench is None else self.bench.scene
-        bench = await Workbench.open(replace(before, stage=name), self.settings)
+        bench = await Workbench.open(replace(before, stage=name), self.settings, root=self.root, ffi=self.ffi)
         if self.bench is not None:
             await self.bench.close()
         self.bench = bench

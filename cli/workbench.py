@@ -130,8 +130,19 @@ class Workbench:
         self.contexts = self.make_contexts()
 
     @classmethod
-    async def open(cls, scene: Scene, settings: Mapping[str, str], budget: Budget | None = None) -> Workbench:
-        """Set a stage up. `settings`: rate=redis://… and spam=spamd://host:port. Raises UsageError."""
+    async def open(
+        cls,
+        scene: Scene,
+        settings: Mapping[str, str],
+        budget: Budget | None = None,
+        *,
+        root: Path | None = None,
+        ffi: bool = False,
+    ) -> Workbench:
+        """Set a stage up. `settings`: rate=redis://… and spam=spamd://host:port. Raises UsageError.
+
+        `root`: where scripts may read files; `ffi`: whether they may call C functions.
+        """
         if scene.stage not in STAGES:
             hint = near(scene.stage, STAGES) or f"there are {', '.join(STAGES)}"
             raise UsageError(f"there is no stage {scene.stage!r}; {hint}")
@@ -162,6 +173,8 @@ class Workbench:
             network=network,
             serial="workbench",
             concurrency=lambda serverid, network: 1,
+            rootpath=root,
+            ffi=ffi,
         )
         closers = [network.close, close] if close else [network.close]
         return cls(scene, services, budget or Budget(), closers)

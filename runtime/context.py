@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hsl.runtime.model import (
@@ -202,6 +203,14 @@ class Context:
     @property
     def network(self) -> ScriptNetwork | None:
         return self.services.network
+
+    @property
+    def rootpath(self) -> Path | None:
+        return self.services.rootpath
+
+    @property
+    def ffi(self) -> bool:
+        return self.services.ffi
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

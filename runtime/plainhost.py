@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import cached_property
+from pathlib import Path
 
 from hsl.runtime.network import ScriptNetwork
 
@@ -12,6 +13,10 @@ BACKGROUND = 30.0  # seconds that the end waits for HTTP requests in the backgro
 
 class PlainHost:
     """The host of `hsl run` and `hsl repl` (hsl/library/host.py, hsl/library/network.py)."""
+
+    def __init__(self, rootpath: Path | None = None, ffi: bool = False) -> None:
+        self.rootpath = rootpath  # below which scripts may read files
+        self.ffi = ffi
 
     @cached_property
     def network(self) -> ScriptNetwork:

@@ -70,6 +70,8 @@ class Services:
     defer_code: int = 421
     network: ScriptNetwork | None = None  # None: scripts cannot reach anything
     client: MailClient | None = None
+    rootpath: Path | None = None  # below which scripts may read files
+    ffi: bool = False
     concurrency: Callable[[str, str | None], int | None] = lambda serverid, network: None
 
 

@@ -42,6 +42,8 @@ def read_bytes(value: object) -> object:
 
 Seconds = Annotated[float, BeforeValidator(read_seconds), Field(ge=0)]
 Bytes = Annotated[int, BeforeValidator(read_bytes), Field(ge=0)]
+
+
 def check_metric(value: object) -> object:
     """A name that Prometheus takes, and that is not the gateway's own."""
     if isinstance(value, str) and (not METRIC.match(value) or value.startswith("hsl_")):
@@ -259,6 +261,7 @@ class Scripting(Section):
     rootpath: Path = Path(".")
     network: ScriptNetwork = ScriptNetwork()
     budgets: Budgets = Budgets()
+    ffi: bool = False  # whether scripts may call C functions: they can then do whatever the process can, and crash it
     defer_code: Literal[421, 451] = 421  # what Defer() answers at end of data
 
 

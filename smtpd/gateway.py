@@ -355,6 +355,8 @@ class Gateway:
             concurrency=self.concurrency,
             defer_code=config.scripting.defer_code,
             network=self.network,
+            rootpath=config.scripting.rootpath,
+            ffi=config.scripting.ffi,
         )
         return StageRunner(hooks, services, Budget(config.scripting.budgets.steps, config.scripting.budgets.seconds))
 
