@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from hsl.mime.mail import MailModel
     from hsl.values import Array, Value
 
 
@@ -73,3 +74,11 @@ class AllowsFFI(Protocol):
 
     @property
     def ffi(self) -> bool: ...
+
+
+@runtime_checkable
+class HasMail(Protocol):
+    """A host that works on a received message."""
+
+    @property
+    def mail(self) -> MailModel: ...

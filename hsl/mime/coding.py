@@ -77,9 +77,9 @@ def encode(data: bytes, *, text: bool, newline: bytes = b"\r\n") -> tuple[bytes,
 
 
 def encode_base64(data: bytes, newline: bytes = b"\r\n") -> bytes:
-    """Lines of 76 characters, the last one also with its line end."""
-    lines = [binascii.b2a_base64(data[start : start + LINE], newline=False) for start in range(0, len(data), LINE)]
-    return newline.join([*lines, b""])
+    """Lines of 76 characters; the last one has no line end."""
+    lines = (binascii.b2a_base64(data[start : start + LINE], newline=False) for start in range(0, len(data), LINE))
+    return newline.join(lines)
 
 
 def to_utf8(value: bytes, charset: bytes | None = None) -> bytes:

@@ -136,6 +136,12 @@ class MailModel:
         field = make_field(name, value, refold, self.newline)
         self.put_fields(part, (field, *self.current(part)))
 
+    def add_raw(self, part: Part, raw: bytes) -> None:
+        """Add a complete field with CRLF line breaks on top, as it is."""
+        if self.newline != b"\r\n":
+            raw = raw.replace(b"\r\n", self.newline)
+        self.put_fields(part, (Field(raw.partition(b":")[0].rstrip().lower(), raw), *self.current(part)))
+
     def set_field(self, part: Part, name: bytes, value: bytes, refold: bool = True, index: int | None = None) -> int:
         """Overwrite the fields of a name (or one of them, counted from 0), or add one. How many there are now."""
         return self.rewrite(part, name, lambda _: value, value, refold, index)
@@ -199,14 +205,20 @@ class MailModel:
 
     # --- contents and parts
 
-    def set_content(self, part: Part, data: bytes) -> bool:
+    def set_content(self, part: Part, data: bytes, encode: bool = True) -> bool:
         """Give a part another content, in the most readable transfer encoding; false for a multipart or too much."""
         if len(data) > MAX_BODY or part.children or part.type.startswith(b"multipart/"):
             return False
+        if not encode:
+            check_boundary(data, part)
+            self.change(part, added=len(data), content=data)
+            return True
         text = part.type in (b"", b"text") or part.type.startswith(b"text/")
         encoding, content = coding.encode(data, text=text, newline=self.newline)
         if any(b"--" + boundary in content for boundary in boundaries(part)):
             encoding, content = b"base64", coding.encode_base64(data, self.newline)
+        if encoding == b"base64" and part.is_message:
+            content += self.newline
         fields = list(self.current(part))
         found = places(fields, ENCODING, None)
         if found or encoding != b"7bit":
@@ -340,7 +352,7 @@ class MailModel:
         """A version with one more field on top, as it stands; the message stays as it is."""
         before, written = self.state, self.written
         self.owned = False
-        self.put_fields(self.root, (Field(raw.partition(b":")[0].rstrip().lower(), raw), *self.current(self.root)))
+        self.add_raw(self.root, raw)
         version = self.version()
         self.take(before)
         self.written = written
