@@ -115,8 +115,10 @@ class Iconv(NativeObject):
 
     @method("errno")
     def errno(self) -> float:
-        """Return why a conversion failed last, 0 before one did: 84 (EILSEQ) for bytes that are no text or a character
-        that the target does not have, 22 (EINVAL) for a text that ends inside a character and for unknown names.
+        """Return why a conversion failed last, 0 before one did.
+
+        It is 84 (EILSEQ) for bytes that are no text and for a character that the target does not have, 22 (EINVAL) for
+        a text that ends inside a character and for unknown names.
 
         Example:
             $iconv = Iconv("UTF-8", "ASCII");
