@@ -139,9 +139,11 @@ class ClamdScanner:
             async with asyncio.timeout(self.timeout), self.turns:
                 answer = await self.client.instream(Pieces(message))
             status, found = answer["stream"]
+            if status not in ("FOUND", "OK"):
+                raise ValueError(str(found))
         except TimeoutError as error:
             raise self.outage.failed("no answer in time") from error
-        except (OSError, self.library.ClamdError, TypeError, KeyError, UnicodeDecodeError) as error:
+        except (OSError, self.library.ClamdError, TypeError, KeyError, ValueError) as error:
             raise self.outage.failed(f"{type(error).__name__}: {error}") from error
         self.outage.succeeded()
         return [found] if status == "FOUND" else []

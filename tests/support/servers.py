@@ -6,6 +6,7 @@ it. A free port may be taken by somebody else before the server binds it: then a
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
@@ -406,3 +407,40 @@ def smtp_source(host: str, port: int, *options: str, timeout: float = 60.0) -> s
     if done.returncode:
         pytest.fail(f"smtp-source ended with {done.returncode}: {output}")
     return output
+
+
+class Clamd(Server):
+    """ClamAV's clamd with one signature of its own, a file's MD5 and size: no database to download, starts at once."""
+
+    def __init__(self, directory: Path, known: bytes, name: str) -> None:
+        super().__init__(directory, "clamd")
+        self.program = needs("clamd", "clamav-daemon")
+        self.known = known
+        self.signature = name
+        self.host = "127.0.0.1"
+        self.port = 0
+        self.cleanup = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.home = Path(self.cleanup.enter_context(tempfile.TemporaryDirectory(prefix="clamd-")))
+        line = f"{hashlib.md5(self.known).hexdigest()}:{len(self.known)}:{self.signature}\n"
+        (self.home / "test.hdb").write_text(line)
+        try:
+            self.port = on_free_port(self.start_at)
+        except BaseException:
+            self.cleanup.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.kill()
+        self.cleanup.close()
+
+    def start_at(self, port: int) -> None:
+        settings = {
+            "Foreground": "yes", "DatabaseDirectory": self.home, "TCPSocket": port, "TCPAddr": self.host,
+            "TemporaryDirectory": self.home, "StreamMaxLength": "1M", "User": "root" if is_root() else None,
+        }  # fmt: skip
+        config = self.home / "clamd.conf"
+        config.write_text("".join(f"{name} {value}\n" for name, value in settings.items() if value is not None))
+        self.launch([self.program, f"--config-file={config}"], lambda: ask(self.host, port, b"nPING\n") == b"PONG\n")
