@@ -76,7 +76,7 @@ LIMITS = {
     "the same over all nested calls": f"{functions.MAX_NESTING:,}",
     "arguments of one call": f"{calls.MAX_ARGUMENTS:,}",
     "bytes of one string": mebi(values.MAX_STRING),
-    "items of one array, properties of one object": f"{values.MAX_ITEMS:,}",
+    "items of one array, Map or Set, properties of one object": f"{values.MAX_ITEMS:,}",
     "nesting of arrays": f"{values.MAX_ARRAY_DEPTH:,}",
     "items in one comparison of arrays": f"{values.MAX_WORK:,}",
     "items when one array is turned to a string": f"about {values.MAX_WORK // 4:,}",
