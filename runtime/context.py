@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hsl.library.mime import MailMessage
 from hsl.runtime.model import (
     Address,
     Attempt,
@@ -27,6 +28,7 @@ from hsl.runtime.model import (
 from hsl.values import Array, Value
 
 if TYPE_CHECKING:
+    from hsl.mime.mail import MailModel
     from hsl.runtime.data import MessageState
     from hsl.runtime.network import ScriptNetwork
     from hsl.runtime.runner import Services
@@ -492,8 +494,15 @@ class DataContext(SessionContext):
     def sender(self) -> Address:
         return self.state.sender
 
+    @property
+    def mail(self) -> MailModel:
+        """The message, for the library (hsl.library.host.HasMail)."""
+        return self.state.message.mail
+
     def arguments(self) -> Array:
-        return recipient_array(Recipient(self.recipient, self.transportid, self.original.params))
+        arguments = recipient_array(Recipient(self.recipient, self.transportid, self.original.params))
+        arguments.set(b"mail", MailMessage(self.mail))
+        return arguments
 
 
 class DisconnectContext(SessionContext):

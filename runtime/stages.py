@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hsl.builtins import Chapter, Registry
 from hsl.compiler import Environment, Loader, Variable
 from hsl.library import core_registry
-from hsl.runtime.functions import delivery, mailauth, mailing, message, metrics, queue, session, state
+from hsl.runtime.functions import attachments, delivery, mailauth, mailing, message, metrics, queue, session, state
 from hsl.runtime.reply import Enhanced
 from hsl.runtime.verdict import Verdict
 
@@ -27,6 +27,8 @@ CHAPTERS: tuple[Chapter, ...] = (
     message.arguments,
     message.headers,
     message.scanners,
+    attachments.chapter,
+    attachments.queued,
     delivery.both,
     delivery.before,
     delivery.after,
@@ -348,7 +350,7 @@ TABLE: tuple[Stage, ...] = (
         variables(
             ENVELOPE,
             RECIPIENT_NAMES,
-            arguments(*RECIPIENT_KEYS),
+            arguments(*RECIPIENT_KEYS, Variable("mail", "object", "The message, a MailMessage")),
             (
                 Variable("recipients", "array", "The addresses of all recipients, in order"),
                 Variable("recipientdomains", "array", "The domains of all recipients, in order"),

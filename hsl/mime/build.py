@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from email.utils import formatdate
 from typing import Final
 
 from hsl.errors import ScriptError
 from hsl.mime import coding
 from hsl.mime.changes import new_boundary
-from hsl.mime.fields import Field, make_field
+from hsl.mime.fields import Field, date_text, make_field
 from hsl.mime.parameters import parse_type, write_parameter
 from hsl.mime.tree import MAX_DEPTH, MAX_PARTS
 from hsl.values import MAX_STRING
@@ -45,7 +44,7 @@ class Builder:
     def set_date(self, timestamp: float) -> None:
         """The Date header. Raises ScriptError for a time that no calendar has."""
         try:
-            date = formatdate(timestamp).encode()
+            date = date_text(timestamp)
         except (ValueError, OverflowError, OSError):
             raise ScriptError(f"there is no date of the timestamp {timestamp:g}") from None
         self.fields = [field for field in self.fields if field.name != b"date"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
-from uuid import uuid4
 
 from hsl.mime.fields import Field
 from hsl.mime.tree import Part
@@ -20,8 +18,7 @@ class Wrap(NamedTuple):
     after: tuple[bytes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """The edits of one part; None and empty mean: as it came.
 
     `content` is the new raw content, `whole` what the part is replaced with, header and all. `before` and `after` are
@@ -67,4 +64,6 @@ class State(NamedTuple):
 
 def new_boundary() -> bytes:
     """A boundary that no content has."""
+    from uuid import uuid4  # what few scripts need is not loaded by all
+
     return b"=_" + uuid4().hex.encode()

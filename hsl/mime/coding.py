@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from contextlib import suppress
 from typing import Final
 
 from hsl.mime import words
@@ -52,10 +53,8 @@ def decode_uu(data: bytes) -> bytes:
         try:
             lines.append(binascii.a2b_uu(line))
         except binascii.Error:  # a sender's wrong padding: as many characters as the first one says
-            try:
+            with suppress(binascii.Error):
                 lines.append(binascii.a2b_uu(line[: (((line[0] - 32) & 63) * 4 + 5) // 3]))
-            except binascii.Error:
-                return data
     return b"".join(lines)
 
 

@@ -6,8 +6,7 @@ Everything is linear in the size of its input.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from hsl.errors import ScriptError
 from hsl.mime import words
@@ -27,8 +26,7 @@ BREAK: Final = re.compile(rb"[\r\n][ \t\r\n]*+")
 SOLID: Final = re.compile(rb"[^ ]")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One header field as it stands in the message, line ends included; `name` is lower case."""
 
     name: bytes
@@ -155,3 +153,10 @@ def join_values(first: bytes, second: bytes) -> bytes:
         return first + second
     parts = (BREAK.sub(b" ", CONTROL.sub(b"", part)) for part in (first, second))
     return b" ".join(part if part.isascii() else words.encode_run(part) for part in parts)
+
+
+def date_text(timestamp: float) -> bytes:
+    """A time (seconds since 1970) as the Date header has it. Raises ValueError, OverflowError, OSError."""
+    from email.utils import formatdate  # what few scripts need is not loaded by all
+
+    return formatdate(timestamp).encode()

@@ -7,7 +7,6 @@ version is made of spans of the received bytes and of what the notes say. An unt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from hsl.errors import ScriptError
@@ -122,7 +121,11 @@ class MailModel:
     def content(self, part: Part, decoded: bool = True) -> bytes:
         """The content of a part, its transfer encoding decoded; that of a multipart or message as it stands."""
         data = self.raw(part.body, part.end)
-        return coding.decode(data, part.encoding) if decoded and not part.children else data
+        return self.decoded(part, data) if decoded else data
+
+    def decoded(self, part: Part, data: bytes) -> bytes:
+        """Content of a part, or its beginning, decoded."""
+        return data if part.children else coding.decode(data, part.encoding)
 
     # --- headers
 
@@ -332,7 +335,7 @@ class MailModel:
         old = self.state.changes.get(part, UNCHANGED)
         self.note(added, inserted)
         changes = self.state.changes if self.owned else dict(self.state.changes)
-        changes[part] = replace(old, **values)
+        changes[part] = old._replace(**values)
         self.owned = True
         self.state = self.state._replace(changes=changes)
 
@@ -398,7 +401,8 @@ class MailModel:
         self.read_head()
         renderer = self.renderer()
         renderer.part(self.root)
-        return renderer.pieces
+        behind = (splice.data for splice in self.state.splices if splice.start == self.source.size)
+        return [*renderer.pieces, *behind]
 
     def renderer(self) -> Renderer:
         return Renderer(self.source, self.state, self.newline, self.fields)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from typing import Final, NamedTuple
-from urllib.parse import unquote_to_bytes
 
 from hsl.mime import words
 from hsl.mime.coding import to_utf8
@@ -22,6 +21,7 @@ PARAMETER: Final = re.compile(
 ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 SECTION: Final = re.compile(rb"([^*]+)(?:\*(0|[1-9][0-9]{0,3}))?(\*)?\Z")
 COMMENT: Final = re.compile(rb"[ \t]*+\([^()]*+\)[ \t]*+\Z")
+PERCENT: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 MAX_SECTIONS: Final = 1_000  # of one parameter
 PLAIN: Final = re.compile(rb"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~ (),/:;<>?@\[\]=]*\Z")
 ATTRIBUTE: Final = re.compile(rb"[^!#$&+\-.0-9A-Z^_`a-z{|}~]")
@@ -84,12 +84,17 @@ def decode_extended(parts: list[tuple[bool, bytes]]) -> bytes:
     for index, (coded, text) in enumerate(parts):
         if coded and index == 0 and text.count(b"'") >= 2:
             charset, _, text = text.split(b"'", 2)
-        octets.append(unquote_to_bytes(text) if coded else text)
+        octets.append(unescape(text) if coded else text)
     value = b"".join(octets)
     codec = words.find_charset(charset) if charset else None
     if codec is None:
         return to_utf8(value)
     return value.decode(codec, "replace").encode("utf-8", "replace")
+
+
+def unescape(text: bytes) -> bytes:
+    """`%41` as `A`."""
+    return PERCENT.sub(lambda found: bytes((int(found[1], 16),)), text)
 
 
 def write_parameter(name: bytes, value: bytes) -> bytes:

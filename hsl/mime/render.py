@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from email.utils import formatdate
 
 from hsl.mime.changes import UNCHANGED, Change, State, Wrap
-from hsl.mime.fields import Field, make_field
+from hsl.mime.fields import Field, date_text, make_field
 from hsl.mime.source import Source
 from hsl.mime.tree import Part
 
@@ -44,7 +43,10 @@ class Renderer:
 
     def span(self, start: int, end: int) -> None:
         """Received bytes; with the splices that begin in them."""
-        for splice in self.splices[bisect_left(self.splices, (start,)) :]:
+        first = bisect_left(self.splices, (start,))
+        if first and self.splices[first - 1].end > start:  # one that began before
+            start = min(self.splices[first - 1].end, end)
+        for splice in self.splices[first:]:
             if splice.start >= end:
                 break
             self.copy(start, splice.start)
@@ -104,7 +106,7 @@ class Renderer:
         fields = self.fields(part) if change.fields is None else change.fields
         if change.later is None:
             return fields
-        date = make_field(b"Date", formatdate(change.later()).encode(), False, self.newline)
+        date = make_field(b"Date", date_text(change.later()), False, self.newline)
         if any(field.name == b"date" for field in fields):
             return [date if field.name == b"date" else field for field in fields]
         return [date, *fields]
