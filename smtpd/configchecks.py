@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hsl.errors import near
-from hsl.smtpd.config import CONTROL_SOCKET, Budgets, Phases, Queues, SpamAssassin, read_seconds
+from hsl.smtpd.config import CONTROL_SOCKET, Budgets, ClamAV, Phases, Queues, SpamAssassin, read_seconds
 from hsl.smtpd.yamlfile import Document, KeyPath
 
 MAX_SOCKET_PATH = 107  # sockaddr_un
 STAGES = tuple(Phases.model_fields)
+BUDGET = ("scripting", "budgets", "seconds")
 
 
 def check_references(document: Document, folder: Path) -> None:
@@ -220,16 +221,17 @@ def check_state(document: Document) -> None:
 
 def check_scanner(document: Document) -> None:
     """A script must outlive its scanner, else its time is over before the scanner's answer can be."""
-    path = ("scanners", "spamassassin")
-    timeout = seconds_at(document, (*path, "timeout"), SpamAssassin().timeout)
-    budget = seconds_at(document, ("scripting", "budgets", "seconds"), Budgets().seconds)
-    if document.get(*path) is None or timeout is None or budget is None or timeout < budget:
-        return
-    given = (*path, "timeout") if document.get(*path, "timeout") is not None else ("scripting", "budgets", "seconds")
-    document.findings.warning(
-        "scanner", f"a script's time ({budget:g} s) is over before the scanner's timeout ({timeout:g} s)",
-        document.value_span(given), "make scripting.budgets.seconds larger than scanners.spamassassin.timeout",
-    )  # fmt: skip
+    for name, default in (("spamassassin", SpamAssassin().timeout), ("clamav", ClamAV().timeout)):
+        path = ("scanners", name)
+        timeout = seconds_at(document, (*path, "timeout"), default)
+        budget = seconds_at(document, BUDGET, Budgets().seconds)
+        if document.get(*path) is None or timeout is None or budget is None or timeout < budget:
+            continue
+        given = (*path, "timeout") if document.get(*path, "timeout") is not None else BUDGET
+        document.findings.warning(
+            "scanner", f"a script's time ({budget:g} s) is over before the scanner's timeout ({timeout:g} s)",
+            document.value_span(given), f"make scripting.budgets.seconds larger than scanners.{name}.timeout",
+        )  # fmt: skip
 
 
 def seconds_at(document: Document, path: KeyPath, default: float) -> float | None:

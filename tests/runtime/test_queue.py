@@ -649,9 +649,7 @@ async def test_an_unknown_schema_is_left_alone(tmp_path: Path) -> None:
     connection.executescript("CREATE TABLE entry (id); PRAGMA user_version = 7")
     connection.close()
     before = (tmp_path / "queue.db").read_bytes()
-    with pytest.raises(
-        QueueError, match=r"schema version 7, this program knows versions up to 2 only: let"
-    ):
+    with pytest.raises(QueueError, match=r"schema version 7, this program knows versions up to 2 only: let"):
         await SQLiteQueue.open(tmp_path, log=log)
     with pytest.raises(QueueError, match="schema version 7"):
         SQLiteQueue.open_readonly(tmp_path)
@@ -723,3 +721,61 @@ async def test_a_writer_that_ended_holds_nobody_up(tmp_path: Path) -> None:
             with pytest.raises(QueueError, match="writer has ended"):
                 await queue.apply(store=[mail(b"x")])
     assert sum(" critical queue-writer-died " in line for line in lines) == 1
+
+
+FIRST_VERSION = """
+CREATE TABLE body (id INTEGER PRIMARY KEY AUTOINCREMENT, size INTEGER NOT NULL, file TEXT, data BLOB);
+CREATE TABLE entry (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, body INTEGER NOT NULL REFERENCES body (id), transactionid TEXT NOT NULL,
+    serverid TEXT NOT NULL, senderip TEXT NOT NULL, senderhelo BLOB NOT NULL, saslusername BLOB NOT NULL,
+    jobid BLOB NOT NULL, actionid INTEGER NOT NULL, size INTEGER NOT NULL,
+    eightbit INTEGER NOT NULL, smtputf8 INTEGER NOT NULL, ts REAL NOT NULL, quarantine TEXT NOT NULL,
+    state TEXT NOT NULL, due REAL NOT NULL, retry INTEGER NOT NULL,
+    metadata TEXT NOT NULL, error TEXT NOT NULL, transportid TEXT NOT NULL,
+    senderlocal BLOB NOT NULL, senderdomain BLOB NOT NULL,
+    recipientlocal BLOB NOT NULL, recipientdomain BLOB NOT NULL);
+INSERT INTO body VALUES (3, 7, NULL, x'41203A20620D0A');
+INSERT INTO entry VALUES (5, 3, 't', 's', '', x'', x'', x'6A', 1, 7, 0, 0, 1.0, '', 'hold', 2.0, 3, '{"k": "v"}',
+    '', 'out', x'61', x'622E63', x'64', x'652E66');
+PRAGMA user_version = 1;
+"""
+
+
+async def test_a_queue_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "queue.db")
+    connection.executescript(FIRST_VERSION)
+    connection.close()
+    with pytest.raises(QueueError, match="schema version 1: start the gateway, it brings it up to date"):
+        SQLiteQueue.open_readonly(tmp_path)
+    lines: list[str] = []
+    for again in range(2):
+        async with opened(tmp_path, lines) as queue:
+            stored = queue.get(5)
+            assert stored is not None
+            assert (stored.recipient.path, stored.jobid, stored.retry, stored.quotas) == (b"d@e.f", b"j", 3, ())
+            assert (stored.metadata, read(queue, stored)) == ({b"k": b"v"}, b"A : b\r\n")
+            [number] = await queue.apply(store=[mail(b"x" * (again + 1), entry(quotas=(b"q",)))])
+            assert number == 6 + again
+            assert queue.quota(b"q") == (again + 1, 1 if again == 0 else 3)
+    assert sum("queue-migrated" in line for line in lines) == 1
+
+
+async def test_quotas_count_what_is_queued(tmp_path: Path) -> None:
+    odd = b"\x00\xff'"
+    async with opened(tmp_path) as queue:
+        first = entry(quotas=(b"a", odd))
+        second = entry(quotas=(b"a",))
+        one, two = await queue.apply(store=[mail(b"12345", first, second)])
+        [three] = await queue.apply(store=[mail(b"123", entry())])
+        assert (queue.quota(b"a"), queue.quota(odd), queue.quota(b"z")) == ((2, 10), (1, 5), (0, 0))
+        changed = queue.get(one)
+        assert changed is not None
+        changed.state, changed.retry = DEFER, 4
+        await queue.apply(update=[changed])
+        assert queue.quota(odd) == (1, 5)
+        await queue.apply(delete=[two, three])
+        assert queue.quota(b"a") == (1, 5)
+    async with opened(tmp_path) as queue:
+        assert (queue.quota(b"a"), queue.quota(odd)) == ((1, 5), (1, 5))
+        await queue.apply(delete=[one])
+        assert (queue.quota(b"a"), queue.quota(odd)) == ((0, 0), (0, 0))
