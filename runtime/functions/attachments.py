@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from hsl.arithmetic import check_string
 from hsl.builtins import Chapter, Options, option
@@ -19,7 +19,7 @@ from hsl.mime.tree import Part
 from hsl.run import Run
 from hsl.runtime.context import DataContext, QueueContext
 from hsl.runtime.functions.arguments import QUEUE_STAGES, host
-from hsl.runtime.model import Body
+from hsl.runtime.model import Body, QueueEntry
 from hsl.values import Array, Object, Value
 
 chapter = Chapter("Message and attachments", stages=["data"])
@@ -36,6 +36,13 @@ OFFICE: Final = {
     b"xl/": b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     b"ppt/": b"application/vnd.openxmlformats-officedocument.presentationml.presentation",
 }
+
+
+@runtime_checkable
+class HoldsBodies(Protocol):
+    """A queue whose messages can be read."""
+
+    def body(self, entry: QueueEntry) -> Body: ...
 
 
 class MailFileOptions(Options):
@@ -86,7 +93,10 @@ def get_queued_file(run: Run, options: QueuedFileOptions | None = None) -> Objec
         try { $file = GetMailFile(); } catch ($error) { echo "it is gone"; }
     """
     context = host(run, QueueContext)
-    return read_file(run, context.services.queue.body(context.entry))
+    queue = context.services.queue
+    if not isinstance(queue, HoldsBodies):
+        raise ScriptError("GetMailFile(): there is no message in the queue here")
+    return read_file(run, queue.body(context.entry))
 
 
 def read_file(run: Run, body: Body, lead: bytes = b"") -> File:
