@@ -314,7 +314,7 @@ def yaml_decode(string: bytes, options: YamlOptions) -> Value:
     of its anchor. !!binary is decoded. There are no options yet.
 
     Not YAML are also other tags, %TAG directives, more than one document, a key twice, a value within itself, numbers
-    out of range, nesting over 500 and more than 1,000,000 values, those that aliases repeat included.
+    out of range, nesting over 500 and more than 500,000 values, those that aliases repeat included.
 
     Example:
         echo yaml_decode("a: [1, no, 0x10]\\nb: null");  // expect: ["a"=>[0=>1,1=>"no",2=>16],"b"=>none]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_DEPTH: Final = 500  # lists and maps within each other
-MAX_VALUES: Final = 1_000_000  # of one text, those that aliases repeat counted again
+MAX_VALUES: Final = 500_000  # of one text, read in a second or two; those that aliases repeat are counted again
 MAX_DIGITS: Final = 255  # hexadecimal ones of a number, which is less than 2^1024 then
 TAG: Final = "tag:yaml.org,2002:"
 # The parser compares each %TAG directive with all others, and joins its prefix with every tag: neither is linear.
