@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 import subprocess
+import zlib
 from typing import Any
 
 import pytest
@@ -108,6 +109,24 @@ TABLE: list[tuple[str, str, list[list[Any]]]] = [
         ] + [["Z5", b"ab\x00cd"], ["Z2", "abc"], ["Z*", b"ab\x00cd"], ["Z*", "ab"], ["x2", "ab"], ["x3", "ab"],
              ["n", "abc", 1], ["n", "abc", 2], ["a*", "abc", 3]],
     ),
+    ("str_lstrip", "ltrim(...$a)", [["xxay", "xy"], [b"\x00\xffa", b"\xff\x00"], ["", "a"]]),
+    ("str_rstrip", "rtrim(...$a)", [["axyx", "xy"], ["a", ""], ["aaa", "a"]]),
+    ("str_chunk", "($a[0] === '' ? [] : str_split(...$a))", [["abcdefg", 3], ["abc", 1], ["abc", 9], ["", 2]]),
+    ("url_encode", "rawurlencode(...$a)", [[bytes(range(256))], [""], ["a b+ü"]]),
+    ("url_decode", "rawurldecode(...$a)", [["%41%4a%4A+%"], ["%zz%4%%41"], [b"%ff\xff%00"], [""]]),
+    (
+        "url_parse",
+        "array_filter(array_merge(array_fill_keys(['scheme', 'user', 'host', 'port'], null), ['path' => ''],"
+        " array_fill_keys(['query', 'fragment'], null), parse_url(...$a)), fn($v) => $v !== null)",
+        [["http://a"], ["https://u@a.b:81/c/d?e=f&g#h"], ["http://a?b"], ["http://a/#"], ["http://[::1]:8/"], ["x:y"]],
+    ),
+    (
+        "csv_encode",
+        '(function ($row) { $f = fopen("php://memory", "w+"); fputcsv($f, $row, ",", "\\"", ""); rewind($f);'
+        ' return substr(stream_get_contents($f), 0, -1); })($a[0])',
+        [[["Hello", "World", "Hello World"]], [['"', ",", "a\nb", "\r", "\t", "é", b"\xff"]], [["", ""]], [[1, 1.5]]],
+    ),
+    ("zlib_uncompress", "@gzuncompress(...$a) ?: null", [[zlib.compress(b"Hello")], ["Hello"], [""]]),
     ("pcre_quote", "preg_quote(...$a)", [[".\\+*?[^]$(){}=!<>|:-#/ abc\x00"]]),
 ]  # fmt: skip
 
