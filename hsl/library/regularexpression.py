@@ -29,9 +29,10 @@ class Regex(NativeObject):
         echo pcre_match($word, "1 Two 3");  // expect: [0=>"Two"]
     """
 
-    def __init__(self, pattern: Pattern) -> None:
+    def __init__(self, pattern: bytes) -> None:
         super().__init__()
         self.pattern = pattern
+        self.compiled = compile_pattern(pattern)
 
 
 def pattern_of(function: str, place: int, value: Value) -> Pattern:
@@ -42,7 +43,7 @@ def pattern_of(function: str, place: int, value: Value) -> Pattern:
     if isinstance(value, bytes):
         return compile_pattern(value)
     if isinstance(value, Regex):
-        return value.pattern
+        return value.compiled
     got = value.class_name if isinstance(value, Object) else type_name(value)
     raise ScriptError(f"{function}(): parameter {place} (pattern): wanted Regex or string, got {got}")
 
@@ -57,7 +58,7 @@ def pcre_compile(string: bytes) -> Object:
         $digits = pcre_compile(''\\d+'');
         echo pcre_replace($digits, "#", "1 and 23");  // expect: # and #
     """
-    return Regex(compile_pattern(string))
+    return Regex(string)
 
 
 @chapter.function("pcre_match", constant=True, node=intrinsics.PcreMatch)
