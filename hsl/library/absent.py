@@ -19,8 +19,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 DIFFERENCES: Mapping[str, str] = {
     "Authenticate": "there is no API stage, since there is no web interface to log in to",
     "Deny": "there is no API stage, since there is no web interface to log in to",
-    "History": "there is no history database; write to the log by syslog()",
-    "ScanDLP": "its rules are the vendor's; use pcre_match() on the parts of GetMailMessage()",
     "globalview": "it asks the vendor's reputation service; use dnsbl() with a list of your choice, or http()",
     "radius_authen": "there is no RADIUS client; ask a web service by http(), or a directory by the class LDAP",
     "tacplus_authen": "there is no TACACS+ client; ask a web service by http(), or a directory by the class LDAP",
@@ -55,16 +53,6 @@ def authenticate(options: Array | None = None) -> None:
 @absent("Deny", 'Deny("Not from here")')
 def deny(message: bytes | None = None) -> None:
     raise unavailable("Deny")
-
-
-@absent("History", 'History("DELIVER", "user@example.com")')
-def history(action: bytes, recipient: bytes | Array, options: Array | None = None) -> bool:
-    raise unavailable("History")
-
-
-@absent("ScanDLP", 'ScanDLP(["CREDITCARD"])')
-def scan_dlp(patterns: Array | None = None, options: Array | None = None) -> Array:
-    raise unavailable("ScanDLP")
 
 
 @absent("globalview", 'globalview("192.0.2.1")')

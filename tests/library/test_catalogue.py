@@ -78,6 +78,19 @@ def test_signatures_are_read(era: str, signature: str, wanted: list[str]) -> Non
     assert shown == wanted
 
 
+RESULTS = [
+    ("f(): string, array or none (a reason)", {"string", "array", "none"}),
+    ("f(array of (string or array) $a): array of [string, string]", {"array"}),
+    ("f(): FFIValue or None", {"object", "none"}),
+    ("f()", set()),
+]
+
+
+@pytest.mark.parametrize(("signature", "wanted"), RESULTS)
+def test_results_are_read(signature: str, wanted: set[str]) -> None:
+    assert catalogue.named("2026", "core", "f", signature).result == wanted
+
+
 def test_the_table_of_eras_is_current() -> None:
     assert Path(eras.__file__ or "").name.startswith("eras")
     assert (Path(__file__).parents[2] / "hsl" / "library" / "eras.py").read_text() == catalogue.eras_module()
@@ -101,6 +114,14 @@ def test_stages_that_there_are_not_stand_on_the_page() -> None:
 
 def test_errata_stand_on_the_page() -> None:
     assert rows("Where the catalogues cannot be meant") == catalogue.ERRATA
+    assert rows("Other results") == catalogue.RESULTS
+
+
+@pytest.mark.parametrize("name", catalogue.RESULTS)
+def test_a_listed_result_does_differ(name: str) -> None:
+    (item,) = [item for item in catalogue.todays_names() if item.name == name]
+    assert item.result
+    assert {one["result"] for one in catalogue.declarations()[name]} != {" or ".join(sorted(item.result))}
 
 
 @pytest.mark.parametrize("erratum", catalogue.ERRATA)

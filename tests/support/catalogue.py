@@ -52,6 +52,20 @@ def years_of(name: str) -> tuple[str, ...]:
 '''
 
 
+RESULTS = {  # what gives something else than today's catalogue says, and why
+    "FFI.func": "a function, or none: it is called",
+    "MailMessage.signDKIM": "also a string: the option `return_header`",
+    "csv_encode": "a string, as its use shows",
+    "http": "also a boolean: the option `background`",
+    "queue_policy": "also none: it failed",
+    "queue_suspend": "also none: it failed",
+    "queue_policy_delete": "a boolean: it does not fail",
+    "strpduration": "also none: it is no duration",
+    "strptime": "also none: it is no date of the format",
+    "zlib_uncompress": "also none: it cannot be uncompressed",
+}
+
+
 class Wanted(NamedTuple):
     """A parameter as the reference has it. `types` is empty where it does not say."""
 
@@ -68,6 +82,7 @@ class Named(NamedTuple):
     stage: str
     name: str
     parameters: tuple[Wanted, ...]
+    result: frozenset[str]  # types; empty where the reference does not say
 
 
 def read(name: str) -> Any:
@@ -80,7 +95,16 @@ def dotted(name: str) -> str:
 
 def named(era: str, stage: str, name: str, signature: str) -> Named:
     read_parameters = todays_parameters if "$" in signature else older_parameters
-    return Named(era, stage, dotted(name), tuple(read_parameters(inside(signature))))
+    inner = inside(signature)
+    result = signature[signature.index("(") + len(inner) + 2 :].removeprefix(": ")
+    return Named(era, stage, dotted(name), tuple(read_parameters(inner)), result_types(result))
+
+
+def result_types(text: str) -> frozenset[str]:
+    """`string, array or none (why)`, with objects and resources under one name."""
+    text = re.sub(r"array of .*", "array", re.sub(r" \(.*", "", text))
+    words = (word.strip().lower() for word in re.split(r",| or ", text))
+    return frozenset(word if word in TYPES else "object" for word in words if word)
 
 
 def inside(signature: str) -> str:
@@ -205,7 +229,7 @@ def mismatches(item: Named, declared: dict[str, Any]) -> list[str]:
     if parameters is None:  # only functions give instances
         return []
     where = f"{item.name} ({item.era}, {item.stage})"
-    found = []
+    found = result_mismatch(item, declared["result"])
     least = sum(one["required"] for one in parameters)
     if least > sum(one.required for one in item.parameters):
         found.append(f"{where}: wants at least {least} arguments")
@@ -216,6 +240,13 @@ def mismatches(item: Named, declared: dict[str, Any]) -> list[str]:
         if item.name not in DIFFERENCES and f"{item.name}: {wanted.name}" not in ERRATA:
             found += mismatch(where, wanted, ours)
     return found
+
+
+def result_mismatch(item: Named, result: str) -> list[str]:
+    ours = {{"resource": "object"}.get(word, word) for word in result.split(" or ")}
+    if item.era != "2026" or not item.result or ours == item.result or "any" in ours or item.name in RESULTS:
+        return []
+    return [f"{item.name}: the result is {result}, wanted {' or '.join(sorted(item.result))}"]
 
 
 def mismatch(where: str, wanted: Wanted, ours: dict[str, Any]) -> list[str]:
