@@ -162,6 +162,7 @@ class Workbench:
             spam=spam,
             outbreak=EmbeddedOutbreakScanner(),
             viruses=EmbeddedVirusScanner(),
+            dlp={},
             metrics=Metrics(log),
             policies=QueuePolicies(clock),
             addresses=NETADDRESSES,

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from hsl.compiler import LoadError
 from hsl.errors import CompileError, Diagnostic, ScriptError
 from hsl.evaluator import Program
+from hsl.library.ldap import LDAPProfile
 from hsl.loader import FileLoader
 from hsl.programs import Programs
 from hsl.run import Budget, Run
 from hsl.runtime.context import Context, text
+from hsl.runtime.dlp import Rule
 from hsl.runtime.log import Log
 from hsl.runtime.metrics import Metrics
 from hsl.runtime.model import NetAddress
@@ -58,6 +60,7 @@ class Services:
     spam: SpamScanner
     outbreak: OutbreakScanner
     viruses: VirusScanner
+    dlp: Mapping[bytes, Rule]
     metrics: Metrics
     policies: QueuePolicies
     addresses: Mapping[str, NetAddress]
@@ -72,6 +75,7 @@ class Services:
     client: MailClient | None = None
     rootpath: Path | None = None  # below which scripts may read files
     ffi: bool = False
+    ldap: Mapping[str, LDAPProfile] = field(default_factory=dict)
     concurrency: Callable[[str, str | None], int | None] = lambda serverid, network: None
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hsl.builtins import Chapter, Registry
 from hsl.compiler import Environment, Loader, Variable
 from hsl.library import core_registry
-from hsl.runtime.functions import attachments, delivery, mailauth, mailing, message, metrics, queue, session, state
+from hsl.runtime.functions import attachments, delivery, dlp, mailauth, mailing, message, metrics, queue, session, state
 from hsl.runtime.reply import Enhanced
 from hsl.runtime.verdict import Verdict
 
@@ -27,6 +27,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     message.arguments,
     message.headers,
     message.scanners,
+    dlp.chapter,
     attachments.chapter,
     attachments.queued,
     delivery.both,

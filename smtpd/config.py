@@ -221,12 +221,19 @@ class ClamAV(Section):
     max_size: Bytes = 25 * 1024 * 1024  # larger messages are not scanned; at most clamd's StreamMaxLength
 
 
+class DLP(Section):
+    """Rules of ScanDLP(): by name, then by type (filename, mimetype, content, md5hash …), patterns."""
+
+    rules: dict[str, dict[str, list[str]]] = {}
+
+
 class Scanners(Section):
     """Without a spamassassin section ScanSA knows GTUBE only, without clamav ScanCLAM EICAR only; ScanRPD is the
     embedded classifier in this version."""
 
     spamassassin: SpamAssassin | None = None
     clamav: ClamAV | None = None
+    dlp: DLP = DLP()
 
 
 class Resolver(Section):
@@ -257,11 +264,24 @@ class ScriptNetwork(Section):
     unix: list[str] = []  # absolute paths of UNIX sockets; no others may be reached
 
 
+class LDAPDirectory(Section):
+    """A directory that ldap_search() and ldap_bind() know by its id."""
+
+    id: str
+    host: str  # one or more URIs: ldap://host:port, ldaps://host:port
+    username: str = ""
+    password: str = ""
+    base: str = ""
+    query: str = ""  # a filter; %s stands for what is looked up
+    tls_verify_peer: bool = True
+
+
 class Scripting(Section):
     rootpath: Path = Path(".")
     network: ScriptNetwork = ScriptNetwork()
     budgets: Budgets = Budgets()
     ffi: bool = False  # whether scripts may call C functions: they can then do whatever the process can, and crash it
+    ldap: list[LDAPDirectory] = []
     defer_code: Literal[421, 451] = 421  # what Defer() answers at end of data
 
 

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hsl.errors import CompileError, Diagnostic
+from hsl.errors import CompileError, Diagnostic, ScriptError
 from hsl.evaluator import Program
+from hsl.library.ldap import LDAPProfile
 from hsl.programs import Programs
 from hsl.run import Budget
 from hsl.runtime.clock import SystemClock
+from hsl.runtime.dlp import Rule, read_rule
 from hsl.runtime.dns import DnsResolver, Resolver, TableResolver
 from hsl.runtime.log import Log
 from hsl.runtime.metrics import Family, Labels, Metrics, gauge
@@ -175,6 +177,7 @@ class Gateway:
         self.serial = await asyncio.to_thread(read_serial, config.queues.path)
         self.spam, self.outbreak = self._scanners()
         self.viruses = self._virus_scanner()
+        self.dlp = read_dlp_rules(config)
         self._declare_metrics(config)
         self.resolver = self._resolver()
         given = config.resolver
@@ -342,6 +345,7 @@ class Gateway:
             spam=self.spam,
             outbreak=self.outbreak,
             viruses=self.viruses,
+            dlp=self.dlp,
             metrics=self.metrics,
             policies=self.policies,
             addresses={item.id: NetAddress(item.id, item.address, item.hostname) for item in config.addresses},
@@ -357,6 +361,7 @@ class Gateway:
             network=self.network,
             rootpath=config.scripting.rootpath,
             ffi=config.scripting.ffi,
+            ldap={item.id: LDAPProfile(**item.model_dump(exclude={"id"})) for item in config.scripting.ldap},
         )
         return StageRunner(hooks, services, Budget(config.scripting.budgets.steps, config.scripting.budgets.seconds))
 
@@ -424,6 +429,17 @@ def network_policy(config: Config) -> NetworkPolicy:
 
 def source_addresses(config: Config) -> dict[str, str]:
     return {item.id: item.address for item in config.addresses}
+
+
+def read_dlp_rules(config: Config) -> dict[bytes, Rule]:
+    """The rules of scanners.dlp. Raises StartError."""
+    try:
+        return {
+            name.encode(): read_rule(name, {kind: [text.encode() for text in texts] for kind, texts in types.items()})
+            for name, types in config.scanners.dlp.rules.items()
+        }
+    except ScriptError as error:
+        raise StartError(f"scanners.dlp: {error.message}") from None
 
 
 def read_serial(folder: Path) -> str:

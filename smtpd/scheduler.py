@@ -627,7 +627,8 @@ class Scheduler:
             "action": entry.state if outcome.action == "queue" else outcome.action,
         }
         if outcome.action == "queue":
-            facts |= {"due": rfc3339(entry.due), "reason": outcome.reason}
+            facts["due"] = rfc3339(entry.due)
+        facts["reason"] = outcome.reason
         self.log.info("attempt" if work.attempt else "decision", **facts)
 
     # Commits

@@ -97,6 +97,12 @@ class QueueOptions(RetryOptions):
     dsn: Array | None = option(None, "What SetDSN() takes.")
 
 
+class DeleteOptions(Options):
+    """The options of Delete()."""
+
+    reason: bytes | None = option(None, "A reason for the log.")
+
+
 class BounceOptions(Options):
     """The options of Bounce()."""
 
@@ -150,14 +156,15 @@ def want_optional_delay(function: str, delay: float | None) -> float | None:
 
 
 @both.function("Delete", halts=True)
-def delete(run: Run) -> NoReturn:
+def delete(run: Run, options: DeleteOptions | None = None) -> NoReturn:
     """Remove the message from the queue without a bounce. After a delivery this is an error.
 
     Example:
         if ($sender == "") Delete();
     """
     undelivered(run, "Delete")
-    raise VerdictReached(Verdict("delete"))
+    reason = None if options is None else reason_lines("Delete", options.reason)
+    raise VerdictReached(Verdict("delete", reason=reason))
 
 
 @both.function("Bounce", aliases=["GenerateDSN"], halts=True)

@@ -41,6 +41,9 @@ headers = Chapter("Headers", stages=["data"])
 scanners = Chapter("Scanners", stages=["data"])
 
 
+HISTORY = ("REJECT", "DELETE", "DELIVER", "DEFER", "ERROR")
+
+
 class QueueOptions(Options):
     """What Deliver() and Quarantine() share."""
 
@@ -235,6 +238,43 @@ def done() -> NoReturn:
         Done();
     """
     raise VerdictReached(Verdict("done"))
+
+
+class HistoryOptions(Options):
+    """The options of History()."""
+
+    sender: bytes | Array | None = option(None, "The sender; the default is the message's.")
+    metadata: Array | None = option(None, "Metadata: string keys and values.")
+    transportid: bytes | None = option(None, "The transport's id.")
+    reason: bytes | None = option(None, "A reason.")
+
+
+@actions.function("History")
+def history(run: Run, action: bytes, recipient: bytes | Array, options: HistoryOptions | None = None) -> bool:
+    """Write a line `history` to the log, and return true: what a script decided about a recipient (2019).
+
+    Actions: REJECT, DELETE, DELIVER, DEFER, ERROR. There is no database of them: collect the log.
+
+    Example:
+        History("DELIVER", $recipient, ["reason" => "on the list", "metadata" => ["list" => "friends"]]);
+    """
+    name = text(action)
+    if name not in HISTORY:
+        raise ScriptError(f"History(): parameter 1 (action): wanted one of {', '.join(HISTORY)}, got {name[:60]!r}")
+    options = options or HistoryOptions()
+    context = host(run, DataContext)
+    sender = context.state.sender
+    if options.sender is not None:
+        sender = want_address("History", "option sender", options.sender, null=True)
+    metadata = want_metadata("History", "option metadata", options.metadata) if options.metadata else {}
+    context.services.log.info(
+        "history", id=context.message_id, action=name.lower(), sender=f"<{text(sender.path)}>",
+        recipient=f"<{text(want_address('History', 'parameter 2 (recipient)', recipient).path)}>",
+        transport=None if options.transportid is None else text(options.transportid),
+        reason=None if options.reason is None else text(options.reason),
+        metadata=",".join(f"{text(key)}={text(value)}" for key, value in metadata.items()) or None,
+    )  # fmt: skip
+    return True
 
 
 @arguments.function("SetRecipient")

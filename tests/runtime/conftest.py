@@ -11,6 +11,7 @@ from hsl.compiler import compile_script
 from hsl.run import Budget
 from hsl.runtime.clock import SettableClock
 from hsl.runtime.data import DataOutcome, run_data
+from hsl.runtime.dlp import read_rule
 from hsl.runtime.log import Log
 from hsl.runtime.message import BytesBody, Message
 from hsl.runtime.metrics import Metrics
@@ -131,6 +132,7 @@ class World:
         self.metrics = Metrics(Log("debug", self.lines.append))
         self.policies = QueuePolicies(self.clock)
         self.sessions = {"inbound": 3}
+        self.rules = {b"PDF": read_rule("PDF", {"mimetype": [b"/^application.pdf$/"], "filename": [b"/[.]pdf$/i"]})}
         self.slots = MemorySlots()
         self.budget = Budget(seconds=5.0)
         addresses = [NetAddress(str(item), f"10.0.0.{item}", f"mail{item}.example.com") for item in range(1, 5)]
@@ -141,6 +143,7 @@ class World:
             spam=self.spam,
             outbreak=self.outbreak,
             viruses=self.viruses,
+            dlp=self.rules,
             metrics=self.metrics,
             policies=self.policies,
             addresses={item.id: item for item in addresses},

@@ -652,3 +652,20 @@ async def test_what_is_no_report(world: Any, body: bytes) -> None:
 async def test_a_report_of_ten_megabytes_is_read_in_part(world: Any) -> None:
     body = REPORT.replace(b"human text", b"x" * 10_000_000)
     assert await data_reply(world, "(GetDSN() === false ? 1 : 0)", body=body) == "1"
+
+
+# --- what became of a message
+
+
+async def test_history(world: Any) -> None:
+    script = """echo History("DELIVER", $recipient, ["reason" => "a b", "metadata" => ["k" => "v"], "sender" => "x@y.example"]);
+    History("REJECT", ["localpart" => "Z", "domain" => "w.example"]); Deliver();"""
+    await world.data(script)
+    assert world.logged("echo", "text=true")
+    assert world.logged(
+        " info history ", "action=deliver", "sender=<x@y.example>", "recipient=<bob@example.com>", 'reason="a b"', "k=v"
+    )
+    assert world.logged(" info history ", "action=reject", "sender=<Alice@Example.ORG>", "recipient=<Z@w.example>")
+    outcome = await world.data('History("DELIVERED", $recipient); Deliver();')
+    assert outcome.mails == []
+    assert world.logged("wanted one of REJECT, DELETE")
