@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -137,6 +138,24 @@ SIGNATURES = [
 @pytest.mark.parametrize(("name", "wanted"), SIGNATURES)
 def test_signatures_show_defaults(invoke: Invoke, name: str, wanted: str) -> None:
     assert invoke("builtins", name).stdout.splitlines()[2] == f"    {wanted}"
+
+
+ERAS = [
+    ("round", "since 2015"),
+    ("array_range", "since 2019"),
+    ("Map", "since 2026"),
+    ("Map->merge", "since 2026"),
+    ("File::String", "since 2019"),
+    ("explode", "2015 only"),
+    ("serial", "2015 to 2019"),
+    ("dnscname", "not in the reference"),
+]
+
+
+@pytest.mark.parametrize(("name", "wanted"), ERAS)
+def test_pages_say_since_when_the_reference_has_a_name(invoke: Invoke, name: str, wanted: str) -> None:
+    assert manual.era(name) == wanted
+    assert re.search(rf"^(.*; )?{wanted}(;.*)?[.]$", invoke("builtins", name).stdout, re.MULTILINE | re.IGNORECASE)
 
 
 def test_the_manual_has_a_page_for_each_chapter(invoke: Invoke, tmp_path: Path) -> None:
