@@ -28,6 +28,7 @@ from hsl.runtime.model import (
 from hsl.values import Array, Value
 
 if TYPE_CHECKING:
+    from hsl.library.ldap import LDAPProfile
     from hsl.mime.mail import MailModel
     from hsl.runtime.data import MessageState
     from hsl.runtime.network import ScriptNetwork
@@ -213,6 +214,10 @@ class Context:
     @property
     def ffi(self) -> bool:
         return self.services.ffi
+
+    @property
+    def ldap(self) -> Mapping[str, LDAPProfile]:
+        return self.services.ldap
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

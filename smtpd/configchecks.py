@@ -25,6 +25,7 @@ def check_references(document: Document, folder: Path) -> None:
         (*path, "id") for group in document.each("transportgroups") for path in transports_of(document, group)
     ]
     addresses = [(*path, "id") for path in document.each("addresses")]
+    check_unique(document, "LDAP directory", [(*path, "id") for path in document.each("scripting", "ldap")])
     check_unique(document, "server", [(*path, "id") for path in document.each("servers")])
     check_unique(document, "transport group", [(*path, "id") for path in document.each("transportgroups")])
     check_unique(document, "transport", transports)

@@ -20,6 +20,7 @@ from hsl.library import (
     files,
     http,
     iconv,
+    ldap,
     mailaddresses,
     mailauth,
     mathematical,
@@ -60,6 +61,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     sharedmemory.chapter,
     absent.chapter,
     sockets.chapter,
+    ldap.chapter,
 )
 
 

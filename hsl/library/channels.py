@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 MAX_OPEN: Final = 100  # sockets of one run
 MAX_TRIED: Final = 8  # addresses of one host
+TURN: Final = 512 * 1024  # bytes between two turns of other scripts
 PIECE: Final = 64 * 1024  # bytes that are received in one go
 RECORD: Final = 16 * 1024  # bytes of one TLS record (RFC 8446 5.1)
 
@@ -57,6 +58,7 @@ class Channel:
         self.network = network
         self.handles = handles
         self.waiting = False
+        self.moved = 0  # bytes since the last wait
         if handles is not None:
             handles.open.add(self)
 
@@ -86,6 +88,7 @@ class Channel:
             raise ScriptError("another script is waiting for this socket")
         sockets: Sockets = self.network.sockets
         self.waiting = True
+        self.moved = 0
         try:
             seconds = deadline - monotonic()
             if seconds <= 0 or not await sockets.ready(self.sock.fileno(), write=write, timeout=seconds):
@@ -130,17 +133,28 @@ class Channel:
             return sent  # the next call meets the error again
 
     async def send_some(self, data: memoryview, deadline: float) -> int:
+        await self.take_turns(deadline, write=True)
         while True:
             try:
-                return self.sock.send(data)
+                sent = self.sock.send(data[:TURN])
+                self.moved += sent
+                return sent
             except BlockingIOError:
                 await self.wait(deadline, write=True)
 
+    async def take_turns(self, deadline: float, *, write: bool) -> None:
+        """Let others have a turn now and then: a fast peer is always ready, and would never be waited for."""
+        if self.moved >= TURN and deadline:
+            await self.wait(deadline, write=write)
+
     async def receive(self, length: int, deadline: float, flags: int = 0) -> bytes:
-        """Up to so many bytes, as soon as there are any; none of a stream: its end."""
+        """Up to so many bytes, as soon as there are any; none of a stream: its end. Deadline 0: do not wait."""
+        await self.take_turns(deadline, write=False)
         while True:
             try:
-                return self.sock.recv(min(length, PIECE), flags)
+                data = self.sock.recv(min(length, PIECE), flags)
+                self.moved += len(data)
+                return data
             except BlockingIOError:
                 await self.wait(deadline, write=False)
 

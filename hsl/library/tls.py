@@ -21,7 +21,12 @@ EVERY_PROTOCOL: Final = b"!SSLv2,!SSLv3"
 
 
 def client_context(
-    function: str, *, protocols: bytes = EVERY_PROTOCOL, ciphers: bytes | None, verify: bool, certificate: bytes | None
+    function: str,
+    *,
+    protocols: bytes = EVERY_PROTOCOL,
+    ciphers: bytes | None = None,
+    verify: bool,
+    certificate: bytes | None,
 ) -> ssl.SSLContext:
     """A client's context. `verify`: by the authorities that the system knows; the host name is not looked at."""
     import ssl
