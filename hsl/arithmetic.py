@@ -241,14 +241,14 @@ class Directive:
 
     def __init__(self, before: bytes, match: re.Match[bytes]) -> None:
         position, fill, align, width, precision, kind = match.groups()
-        self.before = before
-        self.text = match[0]
-        self.position = int(position) if position else -1
-        self.kind: bytes = kind or b"%"
-        self.fill: bytes = fill or b" "
-        self.align: bytes = align or (b"<" if kind in (b"s", b"c") else b">")
-        self.width = int(width or 0)
-        self.precision = -1 if precision is None else int(precision)
+        self.before: Final = before
+        self.text: Final = match[0]
+        self.position: Final = int(position) if position else -1
+        self.kind: Final[bytes] = kind or b"%"
+        self.fill: Final[bytes] = fill or b" "
+        self.align: Final[bytes] = align or (b"<" if kind in (b"s", b"c") else b">")
+        self.width: Final = int(width or 0)
+        self.precision: Final = -1 if precision is None else int(precision)
 
     def apply(self, value: Value) -> bytes:
         """The value as the directive has it. Raises ScriptError over the limit of a string."""
@@ -289,12 +289,12 @@ class Format:
     __slots__ = ("directives", "tail")
 
     def __init__(self, template: bytes) -> None:
-        self.directives: list[Directive] = []
+        self.directives: Final[list[Directive]] = []
         done = 0
         for match in FORMAT.finditer(template):
             self.directives.append(Directive(template[done : match.start()], match))
             done = match.end()
-        self.tail = template[done:]
+        self.tail: Final = template[done:]
 
 
 @lru_cache(maxsize=256)

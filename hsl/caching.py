@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from hsl.cacheoptions import CacheOptions
 from hsl.calls import CallMethod, CallNode
@@ -24,8 +25,8 @@ class Cache(Node):
     def __init__(self, span: Span, options: Node, call: CallNode) -> None:
         super().__init__(span)
         self.aliases = True
-        self.options = options
-        self.call = call
+        self.options: Final = options
+        self.call: Final = call
 
     def evaluate(self, frame: Frame) -> Value:
         run = frame.run

@@ -44,9 +44,9 @@ class CallNode(Node):
 
     def __init__(self, span: Span, arguments: Arguments) -> None:
         super().__init__(span)
-        self.arguments = arguments
-        self.spreads = any(spread for _, spread in arguments)
-        self.nodes = [Shared(node) if node.aliases else node for node, _ in arguments]  # for slots of the callee
+        self.arguments: Final = arguments
+        self.spreads: Final = any(spread for _, spread in arguments)
+        self.nodes: Final = [Shared(node) if node.aliases else node for node, _ in arguments]  # for slots of the callee
         self.count = len(self.nodes)
         self.first: Node = self.nodes[0] if self.count > 0 else self
         self.second: Node = self.nodes[1] if self.count > 1 else self
@@ -74,7 +74,7 @@ class CallBuiltin(CallNode):
     def __init__(self, span: Span, name: str, builtin: Builtin, arguments: Arguments) -> None:
         super().__init__(span, arguments)
         self.name = name
-        self.builtin = builtin
+        self.builtin: Final = builtin
         nodes = [node for node, _ in arguments]  # not shared: builtins store nothing
         if self.spreads or self.count > 3 or not builtin.is_plain(self.count):
             self.count = -1  # through `call`
@@ -138,7 +138,7 @@ class CallScript(CallNode):
 
     def __init__(self, span: Span, declaration: Declaration, arguments: Arguments) -> None:
         super().__init__(span, arguments)
-        self.declaration = declaration
+        self.declaration: Final = declaration
 
     @property
     def qualified_name(self) -> str:
@@ -191,7 +191,7 @@ class Shared(Node):
 
     def __init__(self, operand: Node) -> None:
         super().__init__(operand.span)
-        self.operand = operand
+        self.operand: Final = operand
 
     def evaluate(self, frame: Frame) -> Value:
         value = self.operand.evaluate(frame)
@@ -207,7 +207,7 @@ class Create(CallNode):
 
     def __init__(self, span: Span, declaration: ClassDeclaration, arguments: Arguments) -> None:
         super().__init__(span, arguments)
-        self.declaration = declaration
+        self.declaration: Final = declaration
 
     @property
     def qualified_name(self) -> str:
@@ -224,7 +224,7 @@ class CallValue(CallNode):
 
     def __init__(self, span: Span, callee: Node, arguments: Arguments) -> None:
         super().__init__(span, arguments)
-        self.callee = callee
+        self.callee: Final = callee
 
     def evaluate(self, frame: Frame) -> Value:
         callee = self.callee.evaluate(frame)
@@ -251,7 +251,7 @@ class CallMethod(CallValue):
 
     def __init__(self, span: Span, base: Node, key: Node, arguments: Arguments) -> None:
         super().__init__(span, base, arguments)
-        self.key = key
+        self.key: Final = key
         self.name: Value = key.value if isinstance(key, Constant) else None
         self.seen: ClassDeclaration | None = None  # the class of the last object, and what was found there
         self.found: Declaration | None = None

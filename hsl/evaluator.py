@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hsl.calls import CallBuiltin
 from hsl.errors import BudgetError, Diagnostic, Halt, ScriptError
@@ -53,7 +53,7 @@ class ExpressionStatement(Statement):
 
     def __init__(self, expression: Node) -> None:
         super().__init__(expression.span)
-        self.expression = expression
+        self.expression: Final = expression
 
     def execute(self, frame: Frame) -> int:
         self.expression.evaluate(frame)
@@ -71,7 +71,7 @@ class HaltStatement(Statement):
 
     def __init__(self, expression: Node) -> None:
         super().__init__(expression.span)
-        self.expression = expression
+        self.expression: Final = expression
         self.call: CallBuiltin | None = None
         if type(expression) is CallBuiltin and not expression.builtin.is_async:
             self.call = expression
@@ -97,7 +97,7 @@ class Echo(Statement):
 
     def __init__(self, span: Span, expression: Node) -> None:
         super().__init__(span)
-        self.expression = expression
+        self.expression: Final = expression
 
     def execute(self, frame: Frame) -> int:
         value = self.expression.evaluate(frame)
@@ -116,9 +116,9 @@ class If(Statement):
 
     def __init__(self, span: Span, condition: Node, then: Statement, otherwise: Statement | None) -> None:
         super().__init__(span)
-        self.condition = condition
-        self.then = then
-        self.otherwise = otherwise
+        self.condition: Final = condition
+        self.then: Final = then
+        self.otherwise: Final = otherwise
 
     def execute(self, frame: Frame) -> int:
         if self.condition.test(frame):
@@ -138,8 +138,8 @@ class IfChain(Statement):
 
     def __init__(self, span: Span, arms: list[If], otherwise: Statement | None) -> None:
         super().__init__(span)
-        self.arms = arms
-        self.otherwise = otherwise
+        self.arms: Final = arms
+        self.otherwise: Final = otherwise
 
     def execute(self, frame: Frame) -> int:
         for arm in self.arms:
@@ -161,7 +161,7 @@ class While(Statement):
 
     def __init__(self, span: Span, condition: Node | None, body: Statement) -> None:
         super().__init__(span)
-        self.condition = condition
+        self.condition: Final = condition
         self.body = body
 
     def execute(self, frame: Frame) -> int:
@@ -201,8 +201,8 @@ class For(Statement):
     ) -> None:
         super().__init__(span)
         self.start = start
-        self.condition = condition
-        self.step = step
+        self.condition: Final = condition
+        self.step: Final = step
         self.body = body
 
     def execute(self, frame: Frame) -> int:
@@ -247,9 +247,9 @@ class Foreach(Statement):
 
     def __init__(self, span: Span, subject: Node, key: SlotTarget | None, value: Target, body: Statement) -> None:
         super().__init__(span)
-        self.subject = subject
-        self.key = key
-        self.value = value
+        self.subject: Final = subject
+        self.key: Final = key
+        self.value: Final = value
         self.body = body
 
     def execute(self, frame: Frame) -> int:
@@ -357,11 +357,11 @@ class Switch(Statement):
         self, span: Span, subject: Node, tests: list[Node | None], bodies: list[list[Statement]], default: int | None
     ) -> None:
         super().__init__(span)
-        self.subject = subject
-        self.tests = tests
-        self.bodies = [in_sequence(body) for body in bodies]
-        self.default = len(bodies) if default is None else default
-        self.texts = literal_cases(tests)
+        self.subject: Final = subject
+        self.tests: Final = tests
+        self.bodies: Final = [in_sequence(body) for body in bodies]
+        self.default: Final = len(bodies) if default is None else default
+        self.texts: Final = literal_cases(tests)
 
     def start(self, frame: Frame) -> int:
         """The place of the first body that runs."""
@@ -412,7 +412,7 @@ class Jump(Statement):
 
     def __init__(self, span: Span, signal: int) -> None:
         super().__init__(span)
-        self.signal = signal
+        self.signal: Final = signal
 
     def execute(self, frame: Frame) -> int:
         return self.signal
@@ -425,8 +425,8 @@ class Yield(Statement):
 
     def __init__(self, span: Span, key: Node | None, value: Node | None, counter: int) -> None:
         super().__init__(span)
-        self.key = key
-        self.value = value
+        self.key: Final = key
+        self.value: Final = value
         self.counter = counter  # the slot of the next key
 
     def steps(self, frame: Frame) -> Steps:
@@ -448,8 +448,8 @@ class Try(Statement):
     def __init__(self, span: Span, body: Statement, variable: SlotTarget, handler: Statement) -> None:
         super().__init__(span)
         self.body = body
-        self.variable = variable
-        self.handler = handler
+        self.variable: Final = variable
+        self.handler: Final = handler
 
     def execute(self, frame: Frame) -> int:
         try:
@@ -478,7 +478,7 @@ class Barrier(Statement):
     def __init__(self, span: Span, name: Node, variable: SlotTarget | None, body: Statement) -> None:
         super().__init__(span)
         self.name = name
-        self.variable = variable
+        self.variable: Final = variable
         self.body = body
 
     def execute(self, frame: Frame) -> int:
@@ -541,7 +541,7 @@ class RunModule(Statement):
 
     def __init__(self, span: Span, module: int, statements: list[Statement]) -> None:
         super().__init__(span)
-        self.module = module
+        self.module: Final = module
         self.sequence = in_sequence(statements)
 
     def execute(self, frame: Frame) -> int:
@@ -571,16 +571,16 @@ class Program:
     ) -> None:
         self.sequence = in_sequence(statements)
         self.span = span
-        self.registry = registry
-        self.global_names = global_names  # of the script itself; modules and statics have slots of their own
-        self.global_count = global_count
-        self.function_count = function_count
-        self.initial = initial  # what slots of the globals hold from the start
+        self.registry: Final = registry
+        self.global_names: Final = global_names  # of the script itself; modules and statics have slots of their own
+        self.global_count: Final = global_count
+        self.function_count: Final = function_count
+        self.initial: Final = initial  # what slots of the globals hold from the start
         self.boxed = boxed  # the slots of variables that closures capture
-        self.stage_variables = {name: slot for name, slot in global_names.items() if name in stage_names}
-        self.functions = functions
+        self.stage_variables: Final = {name: slot for name, slot in global_names.items() if name in stage_names}
+        self.functions: Final = functions
         self.warnings = warnings
-        self.notes = notes
+        self.notes: Final = notes
 
     def execute(self, run: Run) -> Value:
         """Run from the first statement. The value is that of a `return` outside functions, or None."""

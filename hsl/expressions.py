@@ -35,8 +35,8 @@ class Unary(Node):
 
     def __init__(self, span: Span, operator: Callable[[Value], Value], operand: Node) -> None:
         super().__init__(span)
-        self.operator = operator
-        self.operand = operand
+        self.operator: Final = operator
+        self.operand: Final = operand
 
     def evaluate(self, frame: Frame) -> Value:
         return self.operator(self.operand.evaluate(frame))
@@ -50,7 +50,7 @@ class Snapshot(Node):
     def __init__(self, operand: Node) -> None:
         super().__init__(operand.span)
         self.aliases = True
-        self.operand = operand
+        self.operand: Final = operand
 
     def evaluate(self, frame: Frame) -> Value:
         return share(self.operand.evaluate(frame))
@@ -63,9 +63,9 @@ class Binary(Node):
 
     def __init__(self, span: Span, operator: arithmetic.Operation, left: Node, right: Node) -> None:
         super().__init__(span)
-        self.operator = operator
-        self.left = left
-        self.right = right
+        self.operator: Final = operator
+        self.left: Final = left
+        self.right: Final = right
 
     def evaluate(self, frame: Frame) -> Value:
         left = self.left.evaluate(frame)
@@ -99,11 +99,11 @@ class Numeric(Binary):
 
     def __init__(self, span: Span, operator: arithmetic.Operation, left: Node, right: Node, code: int) -> None:
         super().__init__(span, operator, left, right)
-        self.code: i64 = code
-        self.left_slot: i64 = left.slot if type(left) is SlotTarget else -1
-        self.right_slot: i64 = right.slot if type(right) is SlotTarget else -1
-        self.right_is_known = isinstance(right, Number)
-        self.known = right.float if isinstance(right, Number) else 0.0
+        self.code: Final[i64] = code
+        self.left_slot: Final[i64] = left.slot if type(left) is SlotTarget else -1
+        self.right_slot: Final[i64] = right.slot if type(right) is SlotTarget else -1
+        self.right_is_known: Final = isinstance(right, Number)
+        self.known: Final = right.float if isinstance(right, Number) else 0.0
 
 
 class Arithmetic(Numeric):
@@ -320,7 +320,7 @@ class Concatenation(Node):
 
     def __init__(self, span: Span, parts: list[Node]) -> None:
         super().__init__(span)
-        self.parts = linked(parts)
+        self.parts: Final = linked(parts)
 
     def evaluate(self, frame: Frame) -> Value:
         texts: list[bytes] = []
@@ -346,7 +346,7 @@ class Not(Node):
 
     def __init__(self, span: Span, operand: Node) -> None:
         super().__init__(span)
-        self.operand = operand
+        self.operand: Final = operand
 
     def evaluate(self, frame: Frame) -> Value:
         return not self.operand.test(frame)
@@ -362,7 +362,7 @@ class And(Node):
 
     def __init__(self, span: Span, parts: list[Node]) -> None:
         super().__init__(span)
-        self.parts = linked(parts)
+        self.parts: Final = linked(parts)
 
     def evaluate(self, frame: Frame) -> Value:
         return self.test(frame)
@@ -393,9 +393,9 @@ class Ternary(Node):
 
     def __init__(self, span: Span, condition: Node, then: Node | None, otherwise: Node) -> None:
         super().__init__(span)
-        self.condition = condition
-        self.then = then
-        self.otherwise = otherwise
+        self.condition: Final = condition
+        self.then: Final = then
+        self.otherwise: Final = otherwise
         self.aliases = otherwise.aliases or (condition if then is None else then).aliases
 
     def evaluate(self, frame: Frame) -> Value:
@@ -412,8 +412,8 @@ class Coalesce(Node):
 
     def __init__(self, span: Span, left: Node, right: Node) -> None:
         super().__init__(span)
-        self.left = left
-        self.right = right
+        self.left: Final = left
+        self.right: Final = right
         self.aliases = left.aliases or right.aliases
 
     def evaluate(self, frame: Frame) -> Value:
@@ -428,10 +428,10 @@ class MatchRegex(Node):
 
     def __init__(self, span: Span, subject: Node, source: Node, pattern: Pattern | None, negated: bool) -> None:
         super().__init__(span)
-        self.subject = subject
+        self.subject: Final = subject
         self.source = source
         self.pattern = pattern
-        self.negated = negated
+        self.negated: Final = negated
 
     def evaluate(self, frame: Frame) -> Value:
         return self.test(frame)
@@ -441,14 +441,21 @@ class MatchRegex(Node):
         try:
             pattern = self.pattern
             if pattern is None:
-                source = self.source.evaluate(frame)
-                if not isinstance(source, bytes):
-                    raise ScriptError(f"a regular expression is a string, got {type_name(source)}")
-                pattern = compile_pattern(source)
+                pattern = pattern_of(self.source.evaluate(frame))
             text = b"" if subject is None else to_string(subject)
             return pattern.matches(text) is not self.negated
         except ScriptError as error:
             raise self.located(error) from None
+
+
+def pattern_of(source: Value) -> Pattern:
+    """The pattern of a string, or of an object that holds a compiled one (Regex)."""
+    if isinstance(source, bytes):
+        return compile_pattern(source)
+    compiled: object = getattr(source, "compiled", None)
+    if isinstance(compiled, Pattern):
+        return compiled
+    raise ScriptError(f"a regular expression is a string or a Regex, got {type_name(source)}")
 
 
 class Match(Node):
@@ -458,8 +465,8 @@ class Match(Node):
 
     def __init__(self, span: Span, subject: Node, arms: list[tuple[list[Node], Node]]) -> None:
         super().__init__(span)
-        self.subject = subject
-        self.arms = arms
+        self.subject: Final = subject
+        self.arms: Final = arms
         self.aliases = any(value.aliases for _, value in arms)
 
     def evaluate(self, frame: Frame) -> Value:
@@ -481,7 +488,7 @@ class Throw(Node):
 
     def __init__(self, span: Span, value: Node) -> None:
         super().__init__(span)
-        self.value = value
+        self.value: Final = value
 
     def evaluate(self, frame: Frame) -> Value:
         raise thrown(self.value.evaluate(frame), self.span)
@@ -523,7 +530,7 @@ class ListLiteral(Node):
 
     def __init__(self, span: Span, parts: list[Node]) -> None:
         super().__init__(span)
-        self.parts = linked(parts)
+        self.parts: Final = linked(parts)
 
     def evaluate(self, frame: Frame) -> Value:
         array = Array()
@@ -554,7 +561,7 @@ class RecordLiteral(ListLiteral):
 
     def __init__(self, span: Span, keys: list[bytes], parts: list[Node]) -> None:
         super().__init__(span, parts)
-        self.keys = keys
+        self.keys: Final = keys
 
     def evaluate(self, frame: Frame) -> Value:
         entries: dict[Value, Value] = {}

@@ -60,8 +60,8 @@ class Declaration:
     def __init__(self, name: str, span: Span) -> None:
         self.name = name
         self.span = span
-        self.parameters: list[str] = []
-        self.defaults: list[Value] = []  # of the last parameters; arrays in it are shared
+        self.parameters: Final[list[str]] = []
+        self.defaults: Final[list[Value]] = []  # of the last parameters; arrays in it are shared
         self.required = 0
         self.most = 0
         self.variadic = False
@@ -77,7 +77,7 @@ class Declaration:
         self.sequence: Sequence | None = None  # the body
         self.single: Node | None = None  # the value, where the body is one `return`
         self.program: object = None  # whose globals it uses
-        self.value: Function = ScriptFunction(self)  # the one function value of it, equal to itself only
+        self.value: Final[Function] = ScriptFunction(self)  # the one function value of it, equal to itself only
 
     def finish(self, slot_count: int, depth: int, body: list[Statement]) -> None:
         """The body is compiled."""
@@ -223,9 +223,9 @@ class Generator(Object):
 
     def __init__(self, declaration: Declaration, frame: Frame) -> None:
         super().__init__("Generator")
-        self.declaration = declaration
-        self.frame = frame
-        self.iterator: Steps = steps_of_all(declaration.sequence, frame)
+        self.declaration: Final = declaration
+        self.frame: Final = frame
+        self.iterator: Final[Steps] = steps_of_all(declaration.sequence, frame)
         self.ended = False
 
     def walk(self, run: object) -> Iterator[tuple[Value, Value]]:
@@ -282,8 +282,8 @@ class ScriptFunction(Function):
 
     def __init__(self, declaration: Declaration, cells: list[Cell] | None = None, this: Object | None = None) -> None:
         super().__init__(declaration.name)
-        self.declaration = declaration
-        self.cells = cells
+        self.declaration: Final = declaration
+        self.cells: Final = cells
         self.this = this
 
     def call(self, run: object, arguments: list[Value]) -> Value:
@@ -327,9 +327,9 @@ class MakeClosure(Node):
 
     def __init__(self, span: Span, declaration: Declaration, cells: list[tuple[bool, int]], holds_this: bool) -> None:
         super().__init__(span)
-        self.declaration = declaration
-        self.cells = cells
-        self.holds_this = holds_this
+        self.declaration: Final = declaration
+        self.cells: Final = cells
+        self.holds_this: Final = holds_this
 
     def evaluate(self, frame: Frame) -> Value:
         cells: list[Cell] = []
@@ -347,7 +347,7 @@ class BuiltinFunction(Function):
 
     def __init__(self, name: str, builtin: Builtin) -> None:
         super().__init__(name)
-        self.builtin = builtin
+        self.builtin: Final = builtin
 
     def call(self, run: object, arguments: list[Value]) -> Value:
         assert isinstance(run, Run)

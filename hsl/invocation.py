@@ -49,12 +49,12 @@ class OptionEntry:
     __slots__ = ("attribute", "fits", "has_none", "name", "types", "wants_int")
 
     def __init__(self, attribute: str, name: str, types: frozenset[str], wants_int: bool, has_none: bool) -> None:
-        self.attribute = attribute
+        self.attribute: Final = attribute
         self.name = name
-        self.types = types
-        self.wants_int = wants_int
-        self.has_none = has_none  # none stands for its default
-        self.fits = fitting(types, wants_int)
+        self.types: Final = types
+        self.wants_int: Final = wants_int
+        self.has_none: Final = has_none  # none stands for its default
+        self.fits: Final = fitting(types, wants_int)
 
 
 def read_options(function: str, options: object, known: dict[Value, OptionEntry], array: Array) -> None:
@@ -95,12 +95,12 @@ class Parameter:
         options: type[Options] | None,
     ) -> None:
         self.name = name
-        self.types = types
-        self.wants_int = wants_int
-        self.default: Any = default
+        self.types: Final = types
+        self.wants_int: Final = wants_int
+        self.default: Final[Any] = default
         self.variadic = variadic
-        self.options = options
-        self.fits: i64 = self.fitting()
+        self.options: Final = options
+        self.fits: Final[i64] = self.fitting()
 
     def fitting(self) -> i64:
         """The bits of the types whose values are passed as they are; options are not."""
@@ -144,21 +144,21 @@ class Builtin:
         node: Any,
     ) -> None:
         self.name = name
-        self.implementation: Callable[..., Any] = implementation
-        self.parameters: list[Parameter] = list(parameters)
-        self.takes_run = takes_run
-        self.is_async = is_async
-        self.chapter = chapter
+        self.implementation: Final[Callable[..., Any]] = implementation
+        self.parameters: Final[list[Parameter]] = list(parameters)
+        self.takes_run: Final = takes_run
+        self.is_async: Final = is_async
+        self.chapter: Final = chapter
         self.result = result
-        self.doc = doc
+        self.doc: Final = doc
         self.aliases = aliases
         self.stages = stages  # None: everywhere
-        self.halts = halts  # ends the script (a verdict)
-        self.constant = constant  # the result depends on the arguments alone: calls may be folded while loading
-        self.node: Any = node  # the class of its calls (hsl.intrinsics), where that is not the general one
-        self.minimum = sum([1 for item in parameters if item.required])
+        self.halts: Final = halts  # ends the script (a verdict)
+        self.constant: Final = constant  # the result depends on the arguments alone: calls may be folded while loading
+        self.node: Final[Any] = node  # the class of its calls (hsl.intrinsics), where that is not the general one
+        self.minimum: Final = sum([1 for item in parameters if item.required])
         variadic = any(item.variadic for item in parameters)
-        self.maximum: int | None = None if variadic else len(parameters)
+        self.maximum: Final[int | None] = None if variadic else len(parameters)
         self.first: i64 = self.fits(0)
         self.second: i64 = self.fits(1)
         self.third: i64 = self.fits(2)

@@ -32,7 +32,7 @@ class Frame:
     __slots__ = ("busy", "mixed", "result", "run", "slots", "this")
 
     def __init__(self, run: Run, slots: list[Slot], this: Object | None = None) -> None:
-        self.run = run
+        self.run: Final = run
         self.slots = slots
         self.this = this
         self.result: Value = None
@@ -93,8 +93,8 @@ class Link:
     __slots__ = ("next", "node")
 
     def __init__(self, node: Node, following: Link | None) -> None:
-        self.node = node
-        self.next = following
+        self.node: Final = node
+        self.next: Final = following
 
 
 def linked(nodes: list[Node]) -> Link | None:
@@ -128,7 +128,7 @@ class Constant(Node):
 
     def __init__(self, span: Span, value: Value) -> None:
         super().__init__(span)
-        self.value = value
+        self.value: Final = value
 
     def evaluate(self, frame: Frame) -> Value:
         return self.value
@@ -141,7 +141,7 @@ class Number(Constant):
 
     def __init__(self, span: Span, value: float) -> None:
         super().__init__(span, value)
-        self.float = value
+        self.float: Final = value
 
     def number(self, frame: Frame) -> float:
         return self.float
@@ -158,8 +158,8 @@ class Return(Statement):
 
     def __init__(self, span: Span, value: Node | None, shares: bool) -> None:
         super().__init__(span)
-        self.value = value
-        self.shares = shares
+        self.value: Final = value
+        self.shares: Final = shares
 
     def execute(self, frame: Frame) -> int:
         if self.value is not None:
@@ -186,8 +186,8 @@ class Sequence:
     __slots__ = ("next", "statement")
 
     def __init__(self, statement: Statement, following: Sequence | None) -> None:
-        self.statement = statement
-        self.next = following
+        self.statement: Final = statement
+        self.next: Final = following
 
 
 def in_sequence(statements: list[Statement]) -> Sequence | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hsl.errors import ScriptError
 from hsl.functions import Declaration
 from hsl.run import Run
@@ -34,16 +36,16 @@ class ClassDeclaration:
         self.span = span
         self.constructor: Declaration | None = None
         self.starter: Declaration | None = None  # computes the fields that are no constants
-        self.fields: dict[Value, Value] = {}  # the variables of a new instance; arrays in it are shared
-        self.methods: dict[Value, Declaration] = {}
-        self.private: set[Value] = set()  # names of instance members
-        self.readonly: set[Value] = set()
-        self.static_functions: dict[str, Declaration] = {}
-        self.static_variables: dict[str, int] = {}  # the slots of the globals
-        self.static_private: set[str] = set()
-        self.static_readonly: set[str] = set()
-        self.declared: set[Value] = set()  # the names of the variables of instances
-        self.value = ClassFunction(self)
+        self.fields: Final[dict[Value, Value]] = {}  # the variables of a new instance; arrays in it are shared
+        self.methods: Final[dict[Value, Declaration]] = {}
+        self.private: Final[set[Value]] = set()  # names of instance members
+        self.readonly: Final[set[Value]] = set()
+        self.static_functions: Final[dict[str, Declaration]] = {}
+        self.static_variables: Final[dict[str, int]] = {}  # the slots of the globals
+        self.static_private: Final[set[str]] = set()
+        self.static_readonly: Final[set[str]] = set()
+        self.declared: Final[set[Value]] = set()  # the names of the variables of instances
+        self.value: Final = ClassFunction(self)
 
     def arity_error(self, count: int) -> str | None:
         """What is wrong with creating an instance with so many arguments, or None."""
@@ -71,7 +73,7 @@ class ClassFunction(Function):
 
     def __init__(self, declaration: ClassDeclaration) -> None:
         super().__init__(declaration.name)
-        self.declaration = declaration
+        self.declaration: Final = declaration
 
     def call(self, run: object, arguments: list[Value]) -> Value:
         assert isinstance(run, Run)
@@ -85,8 +87,8 @@ class Instance(Object):
 
     def __init__(self, declaration: ClassDeclaration) -> None:
         super().__init__(declaration.name)
-        self.declaration = declaration
-        self.members: dict[Value, Value] = declaration.fields.copy()
+        self.declaration: Final = declaration
+        self.members: Final[dict[Value, Value]] = declaration.fields.copy()
 
     def check_access(self, key: Value, this: Object | None) -> None:
         """Raises ScriptError for a private member seen from outside."""
@@ -165,8 +167,8 @@ class BoundMethod(Function):
 
     def __init__(self, instance: Instance, declaration: Declaration) -> None:
         super().__init__(declaration.name)
-        self.instance = instance
-        self.declaration = declaration
+        self.instance: Final = instance
+        self.declaration: Final = declaration
 
     def call(self, run: object, arguments: list[Value]) -> Value:
         assert isinstance(run, Run)

@@ -54,10 +54,10 @@ class Subscript(Node):
     def __init__(self, span: Span, base: Node, index: Node) -> None:
         super().__init__(span)
         self.aliases = True
-        self.base = base
+        self.base: Final = base
         self.index = index
-        self.base_slot: i64 = base.slot if type(base) is SlotTarget else -1
-        self.index_slot: i64 = index.slot if type(index) is SlotTarget else -1
+        self.base_slot: Final[i64] = base.slot if type(base) is SlotTarget else -1
+        self.index_slot: Final[i64] = index.slot if type(index) is SlotTarget else -1
 
     def evaluate(self, frame: Frame) -> Value:
         if self.base_slot >= 0:
@@ -124,7 +124,7 @@ class Property(Subscript):
 
     def __init__(self, span: Span, base: Node, index: Node, key: Value) -> None:
         super().__init__(span, base, index)
-        self.key = key
+        self.key: Final = key
 
     def evaluate(self, frame: Frame) -> Value:
         if self.base_slot >= 0:
@@ -158,8 +158,8 @@ class Slice(Node):
 
     def __init__(self, span: Span, base: Node, bounds: list[Node | None]) -> None:
         super().__init__(span)
-        self.base = base
-        self.bounds = bounds
+        self.base: Final = base
+        self.bounds: Final = bounds
 
     def evaluate(self, frame: Frame) -> Value:
         base = self.base.evaluate(frame)
@@ -199,9 +199,9 @@ class Path(Target):
     def __init__(self, span: Span, root: Target | None, source: Node | None, keys: list[Node | None]) -> None:
         super().__init__(span)
         self.aliases = True
-        self.root = root
+        self.root: Final = root
         self.source = source
-        self.keys = keys
+        self.keys: Final = keys
 
     def begin(self, frame: Frame) -> Object | None:
         """The object that the path starts from, if it does not start at a target: evaluated once."""
@@ -340,9 +340,9 @@ class AssignPath(Node):
     def __init__(self, span: Span, target: Path, value: Node) -> None:
         super().__init__(span)
         self.aliases = True
-        self.target = target
-        self.value = value
-        self.shares = value.aliases
+        self.target: Final = target
+        self.value: Final = value
+        self.shares: Final = value.aliases
 
     def evaluate(self, frame: Frame) -> Value:
         start = self.target.begin(frame)
@@ -362,11 +362,11 @@ class AssignItem(Node):
     def __init__(self, span: Span, root: SlotTarget, key: Node | None, value: Node) -> None:
         super().__init__(span)
         self.aliases = True
-        self.root = root
-        self.slot: i64 = root.slot if type(root) is SlotTarget else -1
-        self.key = key
-        self.value = value
-        self.shares = value.aliases
+        self.root: Final = root
+        self.slot: Final[i64] = root.slot if type(root) is SlotTarget else -1
+        self.key: Final = key
+        self.value: Final = value
+        self.shares: Final = value.aliases
 
     def evaluate(self, frame: Frame) -> Value:
         key_node = self.key
@@ -404,11 +404,11 @@ class AugmentItem(Node):
     ) -> None:
         super().__init__(span)
         self.aliases = True
-        self.root = root
-        self.key = key
-        self.operator = operator
-        self.value = value
-        self.otherwise = otherwise
+        self.root: Final = root
+        self.key: Final = key
+        self.operator: Final = operator
+        self.value: Final = value
+        self.otherwise: Final = otherwise
 
     def evaluate(self, frame: Frame) -> Value:
         held = self.root.load(frame)
@@ -441,13 +441,13 @@ class AssignProperty(Node):
     ) -> None:
         super().__init__(span)
         self.aliases = True
-        self.base = base
-        self.of_this = isinstance(base, This)
-        self.key = key
-        self.operator = operator
-        self.value = value
-        self.shares = value.aliases
-        self.otherwise = otherwise
+        self.base: Final = base
+        self.of_this: Final = isinstance(base, This)
+        self.key: Final = key
+        self.operator: Final = operator
+        self.value: Final = value
+        self.shares: Final = value.aliases
+        self.otherwise: Final = otherwise
 
     def evaluate(self, frame: Frame) -> Value:
         base = frame.this if self.of_this else settled(self.base.peek(frame))
@@ -475,9 +475,9 @@ class AugmentPath(Node):
 
     def __init__(self, span: Span, target: Path, operator: arithmetic.Operation, value: Node) -> None:
         super().__init__(span)
-        self.target = target
-        self.operator = operator
-        self.value = value
+        self.target: Final = target
+        self.operator: Final = operator
+        self.value: Final = value
         self.aliases = True
 
     def evaluate(self, frame: Frame) -> Value:
@@ -499,9 +499,9 @@ class StepPath(Node):
 
     def __init__(self, span: Span, target: Path, delta: float, before: bool) -> None:
         super().__init__(span)
-        self.target = target
-        self.delta = delta
-        self.before = before
+        self.target: Final = target
+        self.delta: Final = delta
+        self.before: Final = before
 
     def evaluate(self, frame: Frame) -> Value:
         start = self.target.begin(frame)
@@ -523,8 +523,8 @@ class SliceTarget(Target):
     def __init__(self, span: Span, base: Target, bounds: list[Node | None]) -> None:
         super().__init__(span)
         self.aliases = True
-        self.base = base
-        self.bounds = bounds
+        self.base: Final = base
+        self.bounds: Final = bounds
 
     def store(self, frame: Frame, value: Value) -> None:
         self.replace(frame, bound_values(self.bounds, frame), value, None)
@@ -563,9 +563,9 @@ class AssignSlice(Node):
     def __init__(self, span: Span, target: SliceTarget, operator: arithmetic.Operation | None, value: Node) -> None:
         super().__init__(span)
         self.aliases = True
-        self.target = target
-        self.operator = operator
-        self.value = value
+        self.target: Final = target
+        self.operator: Final = operator
+        self.value: Final = value
 
     def evaluate(self, frame: Frame) -> Value:
         bounds = bound_values(self.target.bounds, frame)
@@ -582,9 +582,9 @@ class Part:
     __slots__ = ("default", "key", "target")
 
     def __init__(self, key: Node | None, target: Target, default: Node | None) -> None:
-        self.key = key
-        self.target = target
-        self.default = default
+        self.key: Final = key
+        self.target: Final = target
+        self.default: Final = default
 
 
 class Pattern(Target):
@@ -594,8 +594,8 @@ class Pattern(Target):
 
     def __init__(self, span: Span, parts: list[Part], rest: Target | None) -> None:
         super().__init__(span)
-        self.parts = parts
-        self.rest = rest
+        self.parts: Final = parts
+        self.rest: Final = rest
 
     def store(self, frame: Frame, value: Value) -> None:
         array = value if isinstance(value, Array) else Array()

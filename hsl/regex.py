@@ -80,15 +80,15 @@ class Pattern:
 
     def __init__(self, source: bytes, options: int) -> None:
         self.source = source
-        self.options = options
+        self.options: Final = options
         self.slow_code: Any = None
-        self.code = self.compile()
+        self.code: Final = self.compile()
         try:
             _cy.jit_compile(self.code)
         except LibraryError:
             self.slow_code = self.code  # a pattern that PCRE cannot turn into fast code
-        self.groups: int = _cy.pattern_capture_count(self.code)
-        self.names: dict[int, bytes] = {
+        self.groups: Final[int] = _cy.pattern_capture_count(self.code)
+        self.names: Final[dict[int, bytes]] = {
             number: name.encode() for name, number in _cy.pattern_name_dict(self.code).items()
         }
 
@@ -246,8 +246,8 @@ class Matches:
 
     def __init__(self, pattern: Pattern, subject: bytes, run: Run | None) -> None:
         self.pattern = pattern
-        self.subject = subject
-        self.run = run
+        self.subject: Final = subject
+        self.run: Final = run
         self.data: Any = None
         self.start = -1
         self.end = 0

@@ -45,8 +45,8 @@ class Budget:
         output: int = 16 * 1024 * 1024,  # bytes written by echo
     ) -> None:
         self.steps = steps
-        self.seconds = seconds
-        self.call_depth = call_depth
+        self.seconds: Final = seconds
+        self.call_depth: Final = call_depth
         self.output = output
 
 

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from hsl.bridge import Stacks, pause
 from hsl.errors import ScriptError
@@ -44,7 +44,7 @@ class Bucket:
     """The cached results of one function in one namespace, least recently used first."""
 
     def __init__(self) -> None:
-        self.entries: OrderedDict[CacheKey, CacheEntry] = OrderedDict()
+        self.entries: Final[OrderedDict[CacheKey, CacheEntry]] = OrderedDict()
 
 
 class Barrier:
@@ -53,7 +53,7 @@ class Barrier:
     def __init__(self) -> None:
         self.owner: Run | None = None
         self.depth = 0
-        self.waiting: list[tuple[Run, Turn]] = []
+        self.waiting: Final[list[tuple[Run, Turn]]] = []
 
 
 class SharedStore:
@@ -71,12 +71,12 @@ class SharedStore:
         rest: Callable[[], Awaitable[object]] = pause,
     ) -> None:
         self.clock = clock
-        self.turns = turns
-        self.rest = rest
-        self.buckets: dict[tuple[str, str], Bucket] = {}
-        self.barriers: dict[bytes, Barrier] = {}
-        self.variables: dict[bytes, Value] = {}
-        self.stacks = Stacks()
+        self.turns: Final = turns
+        self.rest: Final = rest
+        self.buckets: Final[dict[tuple[str, str], Bucket]] = {}
+        self.barriers: Final[dict[bytes, Barrier]] = {}
+        self.variables: Final[dict[bytes, Value]] = {}
+        self.stacks: Final = Stacks()
 
     def lookup(self, bucket: Bucket, key: CacheKey) -> CacheEntry | None:
         """A live entry, now the most recently used; or None."""

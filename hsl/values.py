@@ -63,7 +63,7 @@ class Object:
     __slots__ = ("class_name",)
 
     def __init__(self, class_name: str) -> None:
-        self.class_name = class_name
+        self.class_name: Final = class_name
 
     def read(self, key: Value, this: Object | None) -> Value:
         """The property or bound method; None where there is none."""
@@ -105,7 +105,7 @@ class Resource:
     __slots__ = ("kind",)
 
     def __init__(self, kind: str) -> None:
-        self.kind = kind
+        self.kind: Final = kind
 
 
 class Array:

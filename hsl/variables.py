@@ -6,6 +6,8 @@ be changed in place: created where it is missing, copied where somebody else hol
 
 from __future__ import annotations
 
+from typing import Final
+
 from mypy_extensions import i64
 
 from hsl import arithmetic
@@ -45,7 +47,7 @@ class SlotTarget(Target):
         super().__init__(span)
         self.aliases = True
         self.name = name
-        self.slot: i64 = slot
+        self.slot: Final[i64] = slot
 
     def load(self, frame: Frame) -> Slot:
         return frame.slots[self.slot]
@@ -208,7 +210,7 @@ class TolerantVariable(Node):
     def __init__(self, target: SlotTarget) -> None:
         super().__init__(target.span)
         self.aliases = True
-        self.target = target
+        self.target: Final = target
 
     def evaluate(self, frame: Frame) -> Value:
         return settled(self.target.load(frame))
@@ -222,9 +224,9 @@ class Assign(Node):
     def __init__(self, span: Span, target: Target, value: Node) -> None:
         super().__init__(span)
         self.aliases = True
-        self.target = target
-        self.value = value
-        self.shares = value.aliases
+        self.target: Final = target
+        self.value: Final = value
+        self.shares: Final = value.aliases
 
     def evaluate(self, frame: Frame) -> Value:
         value = self.value.evaluate(frame)
@@ -242,9 +244,9 @@ class AssignLocal(Node):
     def __init__(self, span: Span, slot: int, value: Node) -> None:
         super().__init__(span)
         self.aliases = True
-        self.slot: i64 = slot
-        self.value = value
-        self.shares = value.aliases
+        self.slot: Final[i64] = slot
+        self.value: Final = value
+        self.shares: Final = value.aliases
 
     def evaluate(self, frame: Frame) -> Value:
         value = self.value.evaluate(frame)
@@ -261,9 +263,9 @@ class Augment(Node):
 
     def __init__(self, span: Span, target: SlotTarget, operator: arithmetic.Operation, value: Node) -> None:
         super().__init__(span)
-        self.target = target
-        self.operator = operator
-        self.value = value
+        self.target: Final = target
+        self.operator: Final = operator
+        self.value: Final = value
         self.aliases = True
 
     def evaluate(self, frame: Frame) -> Value:
@@ -334,8 +336,8 @@ class AppendText(Node):
 
     def __init__(self, span: Span, target: SlotTarget, value: Node) -> None:
         super().__init__(span)
-        self.target = target
-        self.value = value
+        self.target: Final = target
+        self.value: Final = value
 
     def append(self, frame: Frame) -> None:
         text = concatenation_text(self.value.evaluate(frame))
@@ -356,9 +358,9 @@ class Step(Node):
 
     def __init__(self, span: Span, target: SlotTarget, delta: float, before: bool) -> None:
         super().__init__(span)
-        self.target = target
-        self.delta = delta
-        self.before = before
+        self.target: Final = target
+        self.delta: Final = delta
+        self.before: Final = before
 
     def evaluate(self, frame: Frame) -> Value:
         old = self.target.number(frame)
@@ -376,7 +378,7 @@ class Isset(Node):
 
     def __init__(self, span: Span, targets: list[Node]) -> None:
         super().__init__(span)
-        self.targets = targets
+        self.targets: Final = targets
 
     def evaluate(self, frame: Frame) -> Value:
         return self.test(frame)
@@ -395,7 +397,7 @@ class RemoveTargets(Node):
 
     def __init__(self, span: Span, targets: list[Target]) -> None:
         super().__init__(span)
-        self.targets = targets
+        self.targets: Final = targets
 
     def evaluate(self, frame: Frame) -> Value:
         there = True
@@ -418,9 +420,9 @@ class StoreLocal(Statement):
 
     def __init__(self, span: Span, slot: int, value: Node) -> None:
         super().__init__(span)
-        self.slot: i64 = slot
-        self.value = value
-        self.shares = value.aliases
+        self.slot: Final[i64] = slot
+        self.value: Final = value
+        self.shares: Final = value.aliases
 
     def execute(self, frame: Frame) -> int:
         value = self.value.evaluate(frame)
@@ -437,8 +439,8 @@ class StoreConstant(Statement):
 
     def __init__(self, span: Span, slot: int, value: Value) -> None:
         super().__init__(span)
-        self.slot: i64 = slot
-        self.value = share(value)
+        self.slot: Final[i64] = slot
+        self.value: Final = share(value)
 
     def execute(self, frame: Frame) -> int:
         frame.slots[self.slot] = self.value
@@ -452,10 +454,10 @@ class AddToLocal(Statement):
 
     def __init__(self, node: AddTo | SubtractFrom) -> None:
         super().__init__(node.span)
-        self.node = node
-        self.slot: i64 = node.target.slot
-        self.value = node.value
-        self.sign = 1.0 if isinstance(node, AddTo) else -1.0
+        self.node: Final = node
+        self.slot: Final[i64] = node.target.slot
+        self.value: Final = node.value
+        self.sign: Final = 1.0 if isinstance(node, AddTo) else -1.0
 
     def execute(self, frame: Frame) -> int:
         old = frame.slots[self.slot]
@@ -477,9 +479,9 @@ class StepLocal(Statement):
 
     def __init__(self, span: Span, target: SlotTarget, delta: float) -> None:
         super().__init__(span)
-        self.target = target
-        self.slot: i64 = target.slot
-        self.delta = delta
+        self.target: Final = target
+        self.slot: Final[i64] = target.slot
+        self.delta: Final = delta
 
     def execute(self, frame: Frame) -> int:
         old = frame.slots[self.slot]
@@ -497,7 +499,7 @@ class AppendTextStatement(Statement):
 
     def __init__(self, node: AppendText) -> None:
         super().__init__(node.span)
-        self.node = node
+        self.node: Final = node
 
     def execute(self, frame: Frame) -> int:
         self.node.append(frame)
