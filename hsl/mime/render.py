@@ -165,6 +165,8 @@ class Renderer:
 
     def old_cell(self, child: Part, dash: int, end: int) -> None:
         self.span(dash, child.start)
+        if child in self.dirty:  # the delimiter's line may end with the message
+            self.end_line()
         self.part(child)
         self.span(child.end, end)
         if end == child.end and child in self.dirty:

@@ -173,7 +173,7 @@ class Splitter:
             self.parts += 1
             self.stack.append(part)
             self.describe(part, self.read_header(part))
-            holds_message = part.type in MESSAGES and part.encoding in coding.IDENTITY and not part.errors
+            holds_message = part.type in MESSAGES and part.encoding in coding.IDENTITY and not part.too_large
             if not (holds_message and self.may_descend(part)):
                 return part.body
             inner = Part(part, part.body)
@@ -245,7 +245,7 @@ class Splitter:
             end -= 2 if self.window.slice(line - 2, 2) == b"\r\n" else 1
         while self.stack and self.stack[-1] is not part:
             ended = self.stack.pop()
-            ended.end = max(ended.body, end)
+            ended.end = end = max(ended.body, end)  # with nothing in it, the line break before is not its own
             if ended.boundary and not ended.closed:
                 self.open.pop(ended.boundary, None)
                 ended.errors.append(
