@@ -172,7 +172,9 @@ async def send_mail(context: Context, message: bytes, sender: Value, recipients:
     if plan.host is None:
         raise ScriptError("send(): the server has no host; MX delivery is the queue's")
     plan.senderparams = read_params("send", sender)
-    return await client.send(plan, people, BytesBody(BARE.sub(b"\r\n", message)))
+    network = context.services.network
+    permit = None if isinstance(server, bytes) or network is None else network.permit  # a transport is configured
+    return await client.send(plan, people, BytesBody(BARE.sub(b"\r\n", message)), permit)
 
 
 def read_recipient(function: str, item: Value) -> tuple[Address, dict[str, str]]:

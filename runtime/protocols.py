@@ -5,7 +5,7 @@ A backend that is unreachable raises BackendUnavailable: the script fails, the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -115,9 +115,16 @@ class MailClient(Protocol):
         ...
 
     async def send(
-        self, plan: DeliveryPlan, recipients: Sequence[tuple[Address, Mapping[str, str]]], body: Body
+        self,
+        plan: DeliveryPlan,
+        recipients: Sequence[tuple[Address, Mapping[str, str]]],
+        body: Body,
+        permit: Callable[[str], None] | None = None,
     ) -> Attempt:
-        """One transaction for all recipients, each with the parameters of its RCPT. Every outcome is in the Attempt."""
+        """One transaction for all recipients, each with the parameters of its RCPT. Every outcome is in the Attempt.
+
+        `permit` is asked about each IP address before it is connected to; what it raises is raised.
+        """
         ...
 
 

@@ -146,19 +146,25 @@ class Deliverer:
         self.policies = policies
 
     async def attempt(
-        self, plan: DeliveryPlan, entry: QueueEntry, body: Body, recipients: Recipients | None = None
+        self,
+        plan: DeliveryPlan,
+        entry: QueueEntry,
+        body: Body,
+        recipients: Recipients | None = None,
+        permit: Callable[[str], None] | None = None,
     ) -> Attempt:
         """Try to deliver; every outcome is in the Attempt, which is not logged here.
 
         A plan that cannot be sent (see make_order) is a permanent error, and nothing is opened for it. Of several
-        recipients the first one that is refused ends the transaction.
+        recipients the first one that is refused ends the transaction. `permit` is asked about each IP address before it
+        is connected to; what it raises is raised.
         """
         try:
             order = make_order(plan, entry, body, self.hostname, recipients)
         except Unsendable as error:
             return Attempt(error=AttemptError(temporary=False, message=str(error), kind="plan", enhanced=(5, 6, 0)))
         started = time.monotonic()
-        attempt = await self.walk(order)
+        attempt = await self.walk(order, permit or permit_all)
         attempt.helo = order.helo
         attempt.duration = time.monotonic() - started
         return attempt
@@ -167,7 +173,7 @@ class Deliverer:
         """QUIT on all idle connections. Call it after the last attempt."""
         await self.pool.close()
 
-    async def walk(self, order: Order) -> Attempt:
+    async def walk(self, order: Order, permit: Callable[[str], None]) -> Attempt:
         """Host by host, address by address, to the first outcome that counts."""
         failure: Attempt | None = None
         held: Attempt | None = None
@@ -189,14 +195,15 @@ class Deliverer:
             for ip in usable[: MAX_ADDRESSES - tried]:
                 tried += 1
                 target = Target(host, ip, order.plan.port)
-                permit = self.admit(order, target)
-                if isinstance(permit, Blocked):
-                    held = held or held_back(target, permit)
+                permit(ip)
+                admitted = self.admit(order, target)
+                if isinstance(admitted, Blocked):
+                    held = held or held_back(target, admitted)
                     continue
                 try:
                     attempt, final = await self.try_target(order, target)
                 finally:
-                    self.release(permit)
+                    self.release(admitted)
                 if final:
                     return attempt
                 failure = weigh(failure, attempt)
@@ -379,6 +386,10 @@ def given_params(params: Mapping[str, str], dialogue: Dialogue) -> list[bytes]:
     return [
         (f"{name}={value}" if value else name).encode("ascii") for name, value in params.items() if name not in left_out
     ]
+
+
+def permit_all(address: str) -> None:
+    """The queue's deliveries go anywhere."""
 
 
 def choose_hosts(plan: DeliveryPlan, hosts: list[str]) -> list[str]:

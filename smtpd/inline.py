@@ -26,7 +26,11 @@ class InlineClient:
             raise ScriptError(str(error)) from None
 
     async def send(
-        self, plan: DeliveryPlan, recipients: Sequence[tuple[Address, Mapping[str, str]]], body: Body
+        self,
+        plan: DeliveryPlan,
+        recipients: Sequence[tuple[Address, Mapping[str, str]]],
+        body: Body,
+        permit: Callable[[str], None] | None = None,
     ) -> Attempt:
         """One transaction for all recipients. Suspensions and policies are the queue's: they do not hold it back."""
         addresses = [plan.sender, *(address for address, _ in recipients)]
@@ -39,4 +43,4 @@ class InlineClient:
             eightbit=not all(chunk.isascii() for chunk in body.chunks()),
             smtputf8=not all(address.path.isascii() for address in addresses),
         )
-        return await self.deliverer.attempt(plan, entry, body, recipients)
+        return await self.deliverer.attempt(plan, entry, body, recipients, permit)

@@ -7,6 +7,7 @@ import json
 import re
 import signal
 from collections.abc import Iterator
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,18 @@ DATA = """\
 syslog("notice", "from $senderip by $senderhelo");
 if (ScanCLAM() != []) Reject("Virus " . ScanCLAM()[0]);
 if ($recipientlocalpart == "direct") DirectDeliver();
+if ($recipientlocalpart == "mime")
+{
+    $ids = MIME()->addHeader("Subject", "by MIME")->setBody("made")->queue($sender, "made@good.example", "next");
+    Reject(json_encode($ids));
+}
+if ($recipientlocalpart == "send")
+{
+    $to = [["localpart" => "one", "domain" => "sent.example"], "two@sent.example"];
+    $server = ["host" => GetHeader("X-Server"), "port" => number(GetHeader("X-Port"))];
+    $found = GetMailMessage()->send($sender, $to, $server);
+    Reject($found["error"]["type"] ?? $found["result"]["state"] . " " . $found["result"]["code"]);
+}
 if ($recipientlocalpart == "tell")
     Reject("told " . mail($sender, "boss@good.example", "Grüße", "text\\n", "next", ["quotas" => ["q"]]));
 Deliver(["quotas" => ["q"]]);
@@ -180,6 +193,31 @@ def test_delivery_while_the_client_waits(site: Site) -> None:
     assert "queued as" not in text
     assert site.arrived("direct@good.example") == 1, "it is there before our answer"
     assert site.gateway.queued(recipient="direct@good.example") == 0
+
+
+def test_a_mime_object_goes_into_the_queue(site: Site) -> None:
+    code, text = site.gateway.send("ann@a.example", "mime@good.example")
+    assert code == 550
+    ids = json.loads(text.removeprefix("5.7.1 "))
+    site.gateway.wait_for(rf" attempt queue={ids['queue']} transaction={ids['transaction']} .*action=delivered")
+    [mail] = [item for item in site.good.messages() if item.recipients == ["<made@good.example>"]]
+    message = message_from_bytes(mail.raw)
+    assert (message["Subject"], message.get_payload(decode=True)) == ("by MIME", b"made")
+
+
+def test_a_message_is_sent_at_once_to_several(site: Site, tmp_path: Path) -> None:
+    """The reply after the final dot comes back to the script; where nobody listens there is an error."""
+
+    def send(host: str, port: int) -> str:
+        message = f"X-Server: {host}\r\nX-Port: {port}\r\n\r\nthe body\r\n"
+        return site.gateway.send("ann@a.example", "send@good.example", message=message)[1]
+
+    with Sink(tmp_path) as other:
+        assert send(other.host, other.port) == "5.7.1 EOD 250"
+        [mail] = other.wait(1)
+        assert mail.recipients == ["<one@sent.example>", "<two@sent.example>"]
+        assert mail.raw.endswith(b"\n\nthe body\n")
+    assert send("127.0.0.1", free_port()) == "5.7.1 connect"
 
 
 def test_the_test_virus(site: Site) -> None:

@@ -78,8 +78,14 @@ class FakeClient:
         return DeliveryPlan(sender, recipient, host=f"{transportid}.example")
 
     async def send(
-        self, plan: DeliveryPlan, recipients: Sequence[tuple[Address, Mapping[str, str]]], body: Body
+        self,
+        plan: DeliveryPlan,
+        recipients: Sequence[tuple[Address, Mapping[str, str]]],
+        body: Body,
+        permit: Callable[[str], None] | None = None,
     ) -> Attempt:
+        if permit is not None:
+            permit(plan.host or "")
         people = [(address, dict(params)) for address, params in recipients]
         self.sent.append((plan, people, b"".join(body.chunks())))
         return self.attempt

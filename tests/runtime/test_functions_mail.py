@@ -21,6 +21,7 @@ from hsl.runtime.model import (
     Result,
     TLSInfo,
 )
+from hsl.runtime.network import NetworkPolicy, ScriptNetwork
 from hsl.runtime.policies import Blocked, Permit
 from hsl.runtime.protocols import BackendUnavailable
 from hsl.runtime.verdict import Verdict
@@ -658,7 +659,8 @@ async def test_a_report_of_ten_megabytes_is_read_in_part(world: Any) -> None:
 
 
 async def test_history(world: Any) -> None:
-    script = """echo History("DELIVER", $recipient, ["reason" => "a b", "metadata" => ["k" => "v"], "sender" => "x@y.example"]);
+    script = """$options = ["reason" => "a b", "metadata" => ["k" => "v"], "sender" => "x@y.example"];
+    echo History("DELIVER", $recipient, $options);
     History("REJECT", ["localpart" => "Z", "domain" => "w.example"]); Deliver();"""
     await world.data(script)
     assert world.logged("echo", "text=true")
@@ -669,3 +671,14 @@ async def test_history(world: Any) -> None:
     outcome = await world.data('History("DELIVERED", $recipient); Deliver();')
     assert outcome.mails == []
     assert world.logged("wanted one of REJECT, DELETE")
+
+
+async def test_sending_is_confined_to_the_network_of_scripts(world: Any) -> None:
+    """A server that the script names; a configured transport may be anywhere."""
+    context = await open_context(world)
+    world.services.network = ScriptNetwork(NetworkPolicy(deny=["192.0.2.0/24"]))
+    with pytest.raises(ScriptError, match=r"connections to '192\.0\.2\.1' are not permitted"):
+        await context.send_mail(b"", b"", Array.of([b"x@y.example"]), array(host=b"192.0.2.1"))
+    await context.send_mail(b"", b"", Array.of([b"x@y.example"]), array(host=b"198.51.100.1"))
+    await context.send_mail(b"", b"", Array.of([b"x@y.example"]), b"archive")
+    assert [plan.host for plan, _, _ in world.client.sent] == ["198.51.100.1", "archive.example"]

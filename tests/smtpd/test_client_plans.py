@@ -238,3 +238,21 @@ async def test_concurrency_by_host_counts_while_the_attempt_runs() -> None:
     assert held.held is not None
     assert held.held.reason == "concurrency limit of 1"
     assert not any(counter.running for counter in policies.counters.values())
+
+
+async def test_each_address_is_asked_about_before_it_is_connected_to() -> None:
+    asked: list[str] = []
+
+    def permit(address: str) -> None:
+        asked.append(address)
+        if address == "127.0.0.2":
+            raise PermissionError(address)
+
+    deliverer = client()
+    entry = QueueEntry("t", SENDER, RECIPIENT, "out")
+    async with Peer(replies={"BANNER": ["421 later"]}).serve(host="0.0.0.0") as peer:
+        with pytest.raises(PermissionError):
+            await deliverer.attempt(DeliveryPlan(SENDER, RECIPIENT, port=peer.port), entry, BODY, None, permit)
+        await deliverer.close()
+    assert asked == ["127.0.0.1", "127.0.0.2"]
+    assert [session.ip for session in peer.sessions] == ["127.0.0.1"]
