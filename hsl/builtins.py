@@ -78,7 +78,6 @@ class Options:
     """
 
     written: typing.ClassVar[Mapping[str, Declared]] = {}
-    by_name: typing.ClassVar[dict[Value, OptionEntry]]
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Declared)}
@@ -107,17 +106,17 @@ class Options:
         """The options that an array gives; errors name function, option, wanted and got."""
         result = cls()
         if array is not None:
-            read_options(function, result, cls.__dict__.get("by_name") or cls.name_all(), array)
+            read_options(function, result, cls.entries(), array)
         return result
 
     @classmethod
-    def name_all(cls) -> dict[Value, OptionEntry]:
-        """Each option by its name, kept for the next call."""
-        cls.by_name = {
+    @cache
+    def entries(cls) -> dict[Value, OptionEntry]:
+        """The options by name."""
+        return {
             item.name.encode(): OptionEntry(attribute, item.name, item.types, item.wants_int, item.default is None)
             for attribute, item in cls.declared().items()
         }
-        return cls.by_name
 
     @classmethod
     def names(cls) -> list[str]:

@@ -6,6 +6,7 @@ implementation; everything else takes the general path, which converts and repor
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -83,7 +84,7 @@ def fitting(types: frozenset[str], wants_int: bool) -> i64:
 class Parameter:
     """One parameter as scripts see it. `default` is REQUIRED where it has none."""
 
-    __slots__ = ("default", "fits", "name", "options", "types", "variadic", "wants_int")
+    __slots__ = ("default", "entries", "fits", "name", "options", "types", "variadic", "wants_int")
 
     def __init__(
         self,
@@ -100,6 +101,7 @@ class Parameter:
         self.default: Final[Any] = default
         self.variadic = variadic
         self.options: Final = options
+        self.entries: dict[Value, OptionEntry] | None = None  # of the options, once a call gave some
         self.fits: Final[i64] = self.fitting()
 
     def fitting(self) -> i64:
@@ -159,6 +161,7 @@ class Builtin:
         self.minimum: Final = sum([1 for item in parameters if item.required])
         variadic = any(item.variadic for item in parameters)
         self.maximum: Final[int | None] = None if variadic else len(parameters)
+        self.most: Final = sys.maxsize if variadic else len(parameters)
         self.first: i64 = self.fits(0)
         self.second: i64 = self.fits(1)
         self.third: i64 = self.fits(2)
@@ -241,9 +244,8 @@ class Builtin:
     ) -> list[object]:
         """What the implementation takes for any arguments."""
         count = len(arguments)
-        problem = self.arity_error(count, name)
-        if problem is not None:
-            raise ScriptError(problem)
+        if count < self.minimum or count > self.most:
+            raise ScriptError(self.arity_error(count, name) or "")
         values: list[object] = [] if receiver is None else [receiver]
         if self.takes_run:
             values.append(run)
@@ -265,11 +267,16 @@ class Builtin:
     def argument(self, called: str, index: int, value: Value) -> object:
         """One argument that does not fit as it is, as the implementation takes it."""
         parameter = self.parameter(index)
-        if parameter.options is not None:
+        options = parameter.options
+        if options is not None:
             if value is None and parameter.default is None:
-                return parameter.options()
+                return options()
             if isinstance(value, Array):
-                return parameter.options.read(called, value)
+                given = object.__new__(options)  # without values, its __init__ does nothing
+                if parameter.entries is None:
+                    parameter.entries = options.entries()
+                read_options(called, given, parameter.entries, value)
+                return given
         where = f"parameter {index + 1} ({parameter.name})"
         return convert(value, parameter.types, parameter.wants_int, called, where)
 
