@@ -76,6 +76,7 @@ class MailModel:
     def split(self, pause: Callable[[], None] = lambda: None) -> Part:
         """The message as a tree of parts, split once. `pause` is called now and then, and may raise."""
         if not self.was_split:
+            self.root.forget()
             Splitter(self.source, pause).run(self.root)
             self.was_split = True
         return self.root
@@ -120,6 +121,7 @@ class MailModel:
 
     def content(self, part: Part, decoded: bool = True) -> bytes:
         """The content of a part, its transfer encoding decoded; that of a multipart or message as it stands."""
+        self.split()
         data = self.raw(part.body, part.end)
         return self.decoded(part, data) if decoded else data
 
@@ -210,6 +212,7 @@ class MailModel:
 
     def set_content(self, part: Part, data: bytes, encode: bool = True) -> bool:
         """Give a part another content, in the most readable transfer encoding; false for a multipart or too much."""
+        self.split()
         if len(data) > MAX_BODY or part.children or part.type.startswith(b"multipart/"):
             return False
         if not encode:
@@ -234,6 +237,7 @@ class MailModel:
 
     def preamble(self, part: Part) -> bytes | None:
         """What stands before the first part; None without parts."""
+        self.split()
         if not part.split:
             return None
         end = max(part.body, part.dashes[0] - len(self.newline))
@@ -241,18 +245,21 @@ class MailModel:
 
     def epilogue(self, part: Part) -> bytes | None:
         """What stands behind the closing delimiter; None without one."""
+        self.split()
         if not part.closed:
             return None
         data = self.raw(part.tail, part.end)
         return data[data.find(b"\n") + 1 :]
 
     def set_preamble(self, part: Part, data: bytes) -> bool:
+        self.split()
         if part.split and not any(b"--" + boundary in data for boundary in boundaries(part)):
             self.change(part, added=len(data), preamble=data)
             return True
         return False
 
     def set_epilogue(self, part: Part, data: bytes) -> bool:
+        self.split()
         if part.closed and not any(b"--" + boundary in data for boundary in boundaries(part.parent)):
             self.change(part, added=len(data), epilogue=data)
             return True
@@ -261,6 +268,7 @@ class MailModel:
     def insert(self, part: Part, data: bytes, kind: bytes, *, after: bool) -> None:
         """Put a new part before or after a part (and what was put there already): into the multipart of that kind that
         it stands in, or that it is; without one, a new multipart is put around it."""
+        self.split()
         change = self.state.changes.get(part, UNCHANGED)
         parent = part.parent
         values: dict[str, Any] = {}
@@ -285,7 +293,8 @@ class MailModel:
 
     def replace_part(self, part: Part, data: bytes) -> None:
         """Put another part in the place of a part. A message keeps its header, but for what the new part has."""
-        check_boundary(data, part)
+        self.split()
+        check_boundary(data, part.parent)
         if part.is_message:
             self.replace_content(part, data)
         else:
@@ -437,7 +446,7 @@ def grown(change: Change, where: str, data: bytes, after: bool) -> dict[str, Any
     return {where: (*held, data) if after else (data, *held)}
 
 
-def check_boundary(data: bytes, part: Part) -> None:
+def check_boundary(data: bytes, part: Part | None) -> None:
     """A new part must not end the multiparts that it is put into."""
     if any(b"--" + boundary in data for boundary in boundaries(part)):
         raise ScriptError("the new part has the message's boundary in it")

@@ -136,11 +136,14 @@ class Renderer:
         elif change.preamble:
             self.write(change.preamble + self.newline)
         cells = self.cells(part, change) or [self.newline]  # RFC 2046 5.1.1: at least one part
+        last = None if part.closed else part.children[-1]
         for cell in cells:
             if isinstance(cell, bytes):
                 self.new_cell(part.boundary, cell)
             else:
                 self.old_cell(*cell)
+                if cell[0] is last and cell is not cells[-1]:  # the line break at its end is its own
+                    self.write(self.newline)
         if part.closed:
             self.span(part.dashes[-1], part.tail)
             self.epilogue(part, change)

@@ -56,19 +56,23 @@ class Part:
         self.parent = parent
         self.start = self.first = self.headers_end = self.body = self.end = start
         self.depth: int = 0 if parent is None else parent.depth + 1
+        self.forget()
+        self.id = b"0"
+        if parent is not None:
+            number = b"%d" % (len(parent.children) + 1)
+            self.id = number if parent.parent is None else parent.id + b"." + number
+
+    def forget(self) -> None:
+        """As before it was looked into."""
         self.type = b""
         self.encoding = b""
         self.boundary = b""
         self.children: list[Part] = []
         self.dashes: list[int] = []
-        self.tail = start
+        self.tail = self.start
         self.closed = False
         self.errors: list[str] = []
         self.too_large = ""  # what is wrong with a header over the limits
-        self.id = b"0"
-        if parent is not None:
-            number = b"%d" % (len(parent.children) + 1)
-            self.id = number if parent.parent is None else parent.id + b"." + number
 
     @property
     def split(self) -> bool:

@@ -171,7 +171,7 @@ def test_the_depth() -> None:
 def test_the_length_of_a_boundary() -> None:
     def message(size: int) -> bytes:
         boundary = b"b" * size
-        return MIXED.replace(b"b\"\r", boundary + b"\"\r") + b"\r\n--" + boundary + b"\r\n\r\nx\r\n--" + boundary + b"--"
+        return MIXED.replace(b'b"\r', boundary + b'"\r') + b"\r\n--" + boundary + b"\r\n\r\nx\r\n--" + boundary + b"--"
 
     assert len(mail_of(message(MAX_BOUNDARY)).split().children) == 1
     assert mail_of(message(MAX_BOUNDARY + 1)).split().children == []
@@ -195,8 +195,24 @@ def test_the_header_of_a_part() -> None:
 
 # Whatever comes in.
 
-LINES = [b"", b"--b", b"--b--", b"--c", b"--c--", b"X: y", b" folded", b"text", b"-", b"--", MIXED.strip(), b"From x",
-         b"Content-Type: multipart/alternative; boundary=c", b"Content-Type: message/rfc822", b"\r", b"\xff\x00"]  # fmt: skip
+LINES = [
+    *(
+        b"",
+        b"--b",
+        b"--b--",
+        b"--c",
+        b"--c--",
+        b"X: y",
+        b" folded",
+        b"text",
+        b"-",
+        b"--",
+        b"From x",
+        b"\r",
+        b"\xff\x00",
+    ),
+    *(MIXED.strip(), b"Content-Type: multipart/alternative; boundary=c", b"Content-Type: message/rfc822"),
+]
 
 
 @given(st.lists(st.tuples(st.sampled_from(LINES), st.sampled_from([b"\r\n", b"\r\n", b"\n", b""])), max_size=40))

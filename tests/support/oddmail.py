@@ -25,7 +25,8 @@ ODD: dict[str, bytes] = {
     "mailbox line": b"From a@example.com Mon Jan  1 00:00:00 2024\nSubject: x\n\nFrom here\n",
     "quoted mailbox line": b">From a@example.com Mon Jan  1\r\nSubject: x\r\n\r\nbody\r\n",
     "bytes": b"Subject: \xe5\x00\xff\r\n\r\n\x00\xff\r\n.\r\n",
-    "two parts": MIXED + b"\r\npre\r\n--b\r\n\r\none\r\n--b\r\nContent-Type: text/html\r\n\r\ntwo\r\n--b--\r\nepilogue\r\n",
+    "two parts": MIXED
+    + b"\r\npre\r\n--b\r\n\r\none\r\n--b\r\nContent-Type: text/html\r\n\r\ntwo\r\n--b--\r\nepilogue\r\n",
     "LF parts": MIXED.replace(b"\r", b"") + b"\n--b\n\none\n--b\n\ntwo\n--b--\n",
     "no preamble": MIXED + b"\r\n--b\r\n\r\none\r\n--b--\r\n",
     "empty parts": MIXED + b"\r\n--b\r\n--b\r\n\r\n--b\r\n\r\n\r\n--b--",
@@ -36,10 +37,11 @@ ODD: dict[str, bytes] = {
     "no boundary": b"Content-Type: multipart/mixed\r\n\r\n--\r\n\r\none\r\n----\r\n",
     "near boundaries": MIXED + b"\r\n--b\r\n\r\n--bb\r\n --b\r\n---b\r\n--b-\r\n--\r\n--b--\r\n",
     "nested": MIXED
-    + b"\r\n--b\r\nContent-Type: multipart/alternative; boundary=bb\r\n\r\n--bb\r\n\r\none\r\n--bb--\r\n\r\n--b\r\n\r\ntwo"
-    + b"\r\n--b--\r\n",
+    + b"\r\n--b\r\nContent-Type: multipart/alternative; boundary=bb\r\n\r\n--bb\r\n\r\none\r\n--bb--\r\n"
+    + b"\r\n--b\r\n\r\ntwo\r\n--b--\r\n",
     "nested, not closed": MIXED
-    + b"\r\n--b\r\nContent-Type: multipart/alternative; boundary=c\r\n\r\n--c\r\n\r\none\r\n--b\r\n\r\ntwo\r\n--b--\r\n",
+    + b"\r\n--b\r\nContent-Type: multipart/alternative; boundary=c\r\n\r\n--c\r\n\r\none"
+    + b"\r\n--b\r\n\r\ntwo\r\n--b--\r\n",
     "the same boundary inside": MIXED + b"\r\n--b\r\n" + MIXED + b"\r\n--b\r\n\r\none\r\n--b--\r\n--b--\r\n",
     "a message inside": MIXED
     + b"\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: inside\r\n"
