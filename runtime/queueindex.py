@@ -29,9 +29,10 @@ KEYS: Mapping[str, Callable[[QueueEntry], bytes]] = {
     "id": lambda entry: b"%d" % entry.id,
     "quarantine": lambda entry: entry.quarantine.encode(),
 }
-COUNTED = tuple((name, KEYS[name]) for name in QUEUE_FILTERS)
+LATER = "recipient"  # counted from the first time that it is asked: a counter for each costs as much as the entry
+COUNTED = tuple((name, KEYS[name]) for name in QUEUE_FILTERS if name != LATER)
 METADATA = "metadata."  # a filter on one key of the metadata: counted from the first time that it is asked
-MAX_METADATA_KEYS = 20  # counted ones
+MAX_LATER = 20  # filters that are counted since they were asked
 FOLDED = frozenset({"senderip", "sender", "senderdomain", "recipient", "recipientdomain"})
 
 
@@ -88,7 +89,7 @@ class QueueIndex:
         self.stored: dict[int, QueueEntry] = {}  # in the order of ids: they only grow
         self.size = 0
         self._counted: list[tuple[str, Callable[[QueueEntry], bytes | None]]] = list(COUNTED)
-        self._buckets: dict[str, dict[bytes, Bucket]] = {name: {} for name in QUEUE_FILTERS}
+        self._buckets: dict[str, dict[bytes, Bucket]] = {name: {} for name, _ in COUNTED}
         self._quotas: dict[bytes, list[int]] = {}  # entries and bytes of each quota
         self._heap: list[tuple[float, int]] = []  # (due, id); items that no longer hold are dropped when they surface
         self._claimed: set[int] = set()
@@ -132,12 +133,12 @@ class QueueIndex:
         bucket.ids.add(entry.id)
         bucket.size += entry.size
 
-    def _count_metadata(self, wanted: Wanted) -> None:
-        """Begin to count the metadata keys that are asked for, as far as there is room."""
+    def _count_later(self, wanted: Wanted) -> None:
+        """Begin to count what is asked for the first time (recipients, metadata keys), as far as there is room."""
         for name in wanted:
             key = key_of(name)
-            room = len(self._buckets) < len(COUNTED) + MAX_METADATA_KEYS
-            if name.startswith(METADATA) and name not in self._buckets and key is not None and room:
+            room = len(self._buckets) < len(COUNTED) + MAX_LATER
+            if (name == LATER or name.startswith(METADATA)) and name not in self._buckets and key and room:
                 self._buckets[name] = {}
                 self._counted.append((name, key))
                 for entry in self.stored.values():
@@ -230,7 +231,7 @@ class QueueIndex:
         if metric not in ("count", "bytes"):
             raise ValueError(f"unknown queue metric {metric!r}: known are count, bytes")
         wanted = read_filters(filters)
-        self._count_metadata(wanted)
+        self._count_later(wanted)
         count, size = self._measure(wanted)
         return count if metric == "count" else size
 

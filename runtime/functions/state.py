@@ -66,8 +66,8 @@ def get_mail_queue_metric(run: Run, options: MetricOptions | None = None) -> flo
 
     Filters: senderip, saslusername, sender, senderdomain, recipient, recipientdomain, transportid, retry, and
     `metadata.NAME` for a key of the metadata. An array of values matches any of them, up to 1,000; addresses and
-    domains match in any case. The queue counts these, so that one filter is a look-up (the first question about a
-    metadata key walks the queue once); with several filters the one with the fewest entries is walked.
+    domains match in any case. The queue counts these, so that one filter is a look-up (the first question about
+    recipients, or a metadata key, walks the queue once); with several filters the one with fewest entries is walked.
 
     Example:
         $mib = GetMailQueueMetric(["metric" => "bytes", "filter" => ["transportid" => "outbound"]]) / 1024 / 1024;

@@ -332,7 +332,7 @@ def test_odd_messages(
     done = invoke("run", "--stage", "data", "--message", tmp_path / "mail.eml", path)
     assert done.exit_code == code
     if code:
-        assert "error: the message has more than 10000 header fields" in done.stderr
+        assert "the message's header block has more than 10000 fields" in done.stderr
         assert "verdict: defer (script error)" in done.stdout
         return
     assert "header: +Subject: b" in done.stdout

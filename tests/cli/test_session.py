@@ -426,7 +426,13 @@ async def test_completion(start: Start) -> None:
     await fed(session, "$score = 1", "function getMore() {}")
     names = session.names()
     assert completions("GetMeta", names) == ["GetMetaData"]
-    assert completions("getM", names) == ["getMore", "GetMailQueueMetric", "GetMetaData"]
+    assert completions("getM", names) == [
+        "getMore",
+        "GetMailFile",
+        "GetMailMessage",
+        "GetMailQueueMetric",
+        "GetMetaData",
+    ]
     assert completions("$sc", names) == ["$score"]
     assert completions("$senderi", names) == ["$senderip"]
     assert completions(":m", names) == [":message"]

@@ -13,7 +13,7 @@ from hsl.runtime.log import Log
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, Address, Mail, QueueEntry
 from hsl.runtime.protocols import QUEUE_FILTERS
 from hsl.runtime.queue import SQLiteQueue
-from hsl.runtime.queueindex import QueueIndex
+from hsl.runtime.queueindex import COUNTED, MAX_LATER, QueueIndex
 
 Filters = Mapping[str, Sequence[bytes]]
 SENDERS = [b"", b"a@X.example", b"A@x.example", b"b@y.example", b'"q@r"@Y.example', b"postmaster"]
@@ -209,3 +209,18 @@ def test_one_filter_looks_at_no_entry() -> None:
     wanted = index.metric("bytes", {"senderdomain": [b"x.example", b"y.example"]})
     index.stored.clear()
     assert index.metric("bytes", {"senderdomain": [b"x.example", b"y.example"]}) == wanted > 0
+
+
+@pytest.mark.asyncio
+async def test_metadata_keys_are_counted_as_far_as_there_is_room(tmp_path: Path) -> None:
+    queue = await SQLiteQueue.open(tmp_path, log=silent(), free_floor=0)
+    try:
+        entries = [random_entry(random.Random(1)) for _ in range(3)]
+        for number, entry in enumerate(entries):
+            entry.metadata = {b"k%d" % key: b"%d" % number for key in range(30)}
+        await queue.apply(store=[Mail(Body(1), tuple(entries))])  # type: ignore[arg-type]
+        for _ in range(2):
+            assert [queue.metric("count", {f"metadata.k{key}": [b"0", b"2"]}) for key in range(31)] == [2] * 30 + [0]
+        assert len(queue._index._buckets) == len(COUNTED) + MAX_LATER
+    finally:
+        await queue.close()
