@@ -436,8 +436,9 @@ class LDAP(NativeObject):
     @staticmethod
     @static_method("filter_escape")
     def filter_escape(value: bytes) -> bytes:
-        """Return a value as it can stand in a filter (RFC 4515): brackets, asterisks, backslashes, bytes that are no
-        printable ASCII become `\\\\XX`.
+        """Return a value as it can stand in a filter (RFC 4515).
+
+        Brackets, asterisks, backslashes and bytes that are no printable ASCII become `\\XX`.
 
         Example:
             echo LDAP::filter_escape("a*b");  // expect: a\\2Ab
@@ -467,7 +468,7 @@ class LDAP(NativeObject):
         """Return the distinguished name of what LDAP::str2dn() gives, escaped as is necessary; none if it is none.
 
         Example:
-            echo LDAP::dn2str([["cn", "Smith, John"], ["dc", "example"]]);  // expect: cn=Smith\\\\, John,dc=example
+            echo LDAP::dn2str([["cn", "Smith, John"], ["dc", "example"]]);  // expect: cn=Smith\\, John,dc=example
         """
         rdns = []
         for item in dn.values():
@@ -486,6 +487,12 @@ class LDAPResult(NativeObject):
     """What LDAP->search() found. `foreach` walks over the entries that next() has not given yet.
 
     Each entry is an array of `dn`, its name, and its attributes: arrays of their values.
+
+    Example:
+        $result = LDAP("ldap://directory.example.com")->search("dc=example,dc=com");
+        if ($result)
+            foreach ($result as $entry)
+                echo $entry["dn"];
     """
 
     def __init__(self) -> None:
