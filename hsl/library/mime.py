@@ -10,7 +10,7 @@ from hsl.library.dateandtime import now
 from hsl.library.dkimtext import DKIMError, MailSignOptions, SignOptions, VerifyOptions, sign, verify_all, verify_field
 from hsl.library.files import File, read_pieces
 from hsl.library.host import HasMail, QueuesMail
-from hsl.library.mimeparts import EncodeOptions, MIMEPart, chapter, find_part, part_bytes
+from hsl.library.mimeparts import EncodeOptions, MIMEPart, chapter, find_part, part_bytes, shown
 from hsl.mime.build import BOUNDARY, TOKEN, TYPE, Builder
 from hsl.mime.mail import MailModel
 from hsl.mime.source import BytesBody
@@ -146,7 +146,7 @@ class MIME(NativeObject):
             echo MailMessage::String($mime->toString())->getTypeParameter("charset");  // expect: utf-8
         """
         if not TYPE.match(type):
-            raise ScriptError(f"MIME->setType(): parameter 1 (type): wanted type/subtype, got {type[:100]!r}")
+            raise ScriptError(f"MIME->setType(): parameter 1 (type): wanted type/subtype, got {shown(type)}")
         self.builder.type = type
         return self
 
@@ -199,7 +199,7 @@ class MIME(NativeObject):
             echo MailMessage::String($mime->toString())->getHeader("Content-Disposition");  // expect: inline
         """
         if not TOKEN.match(type):
-            raise ScriptError(f"MIME->setDisposition(): parameter 1 (type): wanted a word, got {type[:100]!r}")
+            raise ScriptError(f"MIME->setDisposition(): parameter 1 (type): wanted a word, got {shown(type)}")
         self.builder.disposition = type
         return self
 

@@ -91,7 +91,7 @@ class MultipartOptions(Options):
 def multipart_type(function: str, options: MultipartOptions) -> bytes:
     kind = parameters.parse_type(options.type).word
     if not kind.startswith(KINDS) or kind != options.type.lower():
-        raise ScriptError(f"{function}(): option type: wanted multipart/…, got {options.type[:100]!r}")
+        raise ScriptError(f"{function}(): option type: wanted multipart/…, got {shown(options.type)}")
     return kind
 
 
@@ -536,6 +536,11 @@ class MIMEPart(NativeObject):
                 $part->remove();
         """
         self.mail.remove(self.tree(run))
+
+
+def shown(text: bytes) -> str:
+    """A script's text for an error message."""
+    return repr(text[:100].decode("utf-8", "replace"))
 
 
 def bare(field: Field) -> bytes:

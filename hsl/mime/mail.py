@@ -269,6 +269,7 @@ class MailModel:
         """Put a new part before or after a part (and what was put there already): into the multipart of that kind that
         it stands in, or that it is; without one, a new multipart is put around it."""
         self.split()
+        check_boundary(data, part.parent)
         change = self.state.changes.get(part, UNCHANGED)
         parent = part.parent
         values: dict[str, Any] = {}
@@ -276,10 +277,8 @@ class MailModel:
             *inner, outer = change.wraps
             values["wraps"] = (*inner, beside(outer, data, after))
         elif parent is not None and parent.split and parent.type == kind:
-            check_boundary(data, parent)
             values = grown(change, "after" if after else "before", data, after)
-        elif part.split and part.type == kind and change.content is change.whole is None and not change.wraps:
-            check_boundary(data, part)
+        elif takes_parts(part, change, kind) and b"--" + part.boundary not in data:
             values = grown(change, "last" if after else "first", data, after)
         else:
             values["wraps"] = (*change.wraps, beside(Wrap(kind, new_boundary()), data, after))
@@ -439,6 +438,11 @@ def places(fields: Sequence[Field], name: bytes, index: int | None) -> list[int]
 
 def beside(wrap: Wrap, data: bytes, after: bool) -> Wrap:
     return wrap._replace(after=(*wrap.after, data)) if after else wrap._replace(before=(data, *wrap.before))
+
+
+def takes_parts(part: Part, change: Change, kind: bytes) -> bool:
+    """Whether new parts of a kind can stand in a part as it is now."""
+    return part.split and part.type == kind and change.content is change.whole is None and not change.wraps
 
 
 def grown(change: Change, where: str, data: bytes, after: bool) -> dict[str, Any]:

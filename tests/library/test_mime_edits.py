@@ -241,14 +241,18 @@ def test_a_boundary_in_what_is_put_in() -> None:
     ]  # fmt: skip
     bad = b"\r\nx\r\n--b--\r\n"
     for edit in (
-        lambda: mail.insert(mail.root, bad, b"multipart/mixed", after=True),
         lambda: mail.insert(part(mail, 1), bad, b"multipart/mixed", after=True),
+        lambda: mail.insert(part(mail, 1), bad, b"multipart/related", after=True),
         lambda: mail.replace_part(part(mail, 1), bad),
         lambda: mail.set_content(part(mail, 1), bad, encode=False),
     ):
         with pytest.raises(ScriptError, match="boundary"):
             edit()
     assert not mail.set_preamble(mail.root, b"--b")
+    before = our_tree(after, after.root)
+    mail.insert(mail.root, bad, b"multipart/mixed", after=True)  # a new boundary is there for it
+    after = mail_of(mail.current_bytes())
+    assert our_tree(after, after.split())[1] == [before, ("text/plain", b"x\n--b--\n")]
 
 
 @pytest.mark.parametrize("value", [b"a\r\n\r\nbody", b"a\r\nX: y", b"a\nX: y", b"\r\n\r\n", b"a\r\n"])
