@@ -342,6 +342,8 @@ def build(
     if takes_run:
         given = given[1:]
     parameters = tuple(read_parameter(item, hints[item.name]) for item in given)
+    last = max((place for place, item in enumerate(parameters) if item.required), default=0)
+    parameters = (*map(required, parameters[:last]), *parameters[last:])
     doc = inspect.getdoc(implementation)
     if not doc:
         raise TypeError(f"builtin {name} has no docstring")
@@ -375,6 +377,13 @@ def read_parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
     if default is None and names != ANY:
         names = names - {"none"}
     return Parameter(parameter.name, names, wants_int, default, variadic, None)
+
+
+def required(parameter: Parameter) -> Parameter:
+    """The same without a default: an options array that a required parameter follows has to be there."""
+    if parameter.options is None:
+        return parameter
+    return Parameter(parameter.name, parameter.types, False, REQUIRED, False, parameter.options)
 
 
 def is_options(hint: Any) -> bool:

@@ -20,9 +20,6 @@ DIFFERENCES: Mapping[str, str] = {
     "Authenticate": "there is no API stage, since there is no web interface to log in to",
     "Deny": "there is no API stage, since there is no web interface to log in to",
     "globalview": "it asks the vendor's reputation service; use dnsbl() with a list of your choice, or http()",
-    "radius_authen": "there is no RADIUS client; ask a web service by http(), or a directory by the class LDAP",
-    "tacplus_authen": "there is no TACACS+ client; ask a web service by http(), or a directory by the class LDAP",
-    "tacplus_author": "there is no TACACS+ client; ask a web service by http(), or a directory by the class LDAP",
 }
 
 
@@ -58,18 +55,3 @@ def deny(message: bytes | None = None) -> None:
 @absent("globalview", 'globalview("192.0.2.1")')
 def globalview(ip: bytes) -> bytes:
     raise unavailable("globalview")
-
-
-@absent("radius_authen", 'radius_authen(["host" => "192.0.2.1", "secret" => "shared"], "user", "password")')
-def radius_authen(options: Array, username: bytes, password: bytes, vendorstrings: Array | None = None) -> float:
-    raise unavailable("radius_authen")
-
-
-@absent("tacplus_authen", 'tacplus_authen(["host" => "192.0.2.1", "secret" => "shared"], "user", "password")')
-def tacplus_authen(options: Array, username: bytes, password: bytes) -> float:
-    raise unavailable("tacplus_authen")
-
-
-@absent("tacplus_author", 'tacplus_author(["host" => "192.0.2.1", "secret" => "shared"], "user", ["service=smtp"])')
-def tacplus_author(options: Array, username: bytes, avpair: Array) -> float:
-    raise unavailable("tacplus_author")

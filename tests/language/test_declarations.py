@@ -6,7 +6,7 @@ import pytest
 from snippets import load, mistakes, output_of
 
 from hsl.builtins import Chapter, Options, Registry, option
-from hsl.errors import ScriptError
+from hsl.errors import CompileError, ScriptError
 from hsl.run import Run
 from hsl.values import Array, Function, Value, to_string
 
@@ -176,3 +176,22 @@ def test_the_default_options_of_one_call_are_not_those_of_the_next() -> None:
         return before
 
     assert output_of("echo take(); echo take();", chapters=[chapter]) == ["", ""]
+
+
+def test_options_that_required_parameters_follow_are_required() -> None:
+    chapter = Chapter("Test")
+
+    @chapter.function("ask")
+    def ask(given: Some, name: bytes, more: Some | None = None) -> bytes:
+        """Return the names."""
+        assert more is not None
+        return given.name + name + more.name
+
+    assert output_of('echo ask(["name" => "a"], "b"); echo ask([], "b", ["name" => "c"]);', chapters=[chapter]) == [
+        "ab",
+        "bc",
+    ]
+    with pytest.raises(CompileError, match=r"ask\(\) takes at least 2 arguments, got 1"):
+        load('ask("b");', chapters=[chapter])
+    with pytest.raises(ScriptError, match=r"ask\(\): parameter 1 \(given\): wanted array, got none"):
+        output_of('ask(none, "b");', chapters=[chapter])

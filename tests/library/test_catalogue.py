@@ -24,7 +24,7 @@ PENDING = """
     rsa_privatekey is_rsa_privatekey rsa_sign rsa_verify ec_privatekey is_ec_privatekey
     ed25519_privatekey is_ed25519_privatekey ed25519_sign ed25519_verify pkcs7_sign
     cms_sign cms_verify cms_encrypt cms_decrypt crypt
-    smtp_lookup_rcpt smtp_lookup_auth dovecot_lookup_auth
+    smtp_lookup_rcpt smtp_lookup_auth dovecot_lookup_auth radius_authen tacplus_authen tacplus_author
 """
 
 NAMED = (*catalogue.todays_names(), *catalogue.older_names())
