@@ -69,18 +69,19 @@ class CallNode(Node):
 class CallBuiltin(CallNode):
     """A call of a builtin. The hottest ones have subclasses (hsl.intrinsics) with their own `one`, `two`, `three`."""
 
-    __slots__ = ("builtin", "name", "third")
+    __slots__ = ("builtin", "fourth", "name", "third")
 
     def __init__(self, span: Span, name: str, builtin: Builtin, arguments: Arguments) -> None:
         super().__init__(span, arguments)
         self.name = name
         self.builtin: Final = builtin
         nodes = [node for node, _ in arguments]  # not shared: builtins store nothing
-        if self.spreads or self.count > 3 or not builtin.is_plain(self.count):
+        if self.spreads or self.count > 4 or not builtin.is_plain(self.count):
             self.count = -1  # through `call`
         self.first = nodes[0] if len(nodes) > 0 else self
         self.second = nodes[1] if len(nodes) > 1 else self
         self.third: Node = nodes[2] if len(nodes) > 2 else self
+        self.fourth: Node = nodes[3] if len(nodes) > 3 else self
 
     @property
     def qualified_name(self) -> str:
@@ -106,6 +107,7 @@ class CallBuiltin(CallNode):
         first = self.first.evaluate(frame) if count > 0 else None
         second = self.second.evaluate(frame) if count > 1 else None
         third = self.third.evaluate(frame) if count > 2 else None
+        fourth = self.fourth.evaluate(frame) if count > 3 else None
         if isinstance(first, bytes) and len(first) > HEAVY:
             frame.run.fuel -= len(first) >> WORTH
         if isinstance(third, bytes) and len(third) > HEAVY:  # the subject of str_replace() and the like
@@ -117,6 +119,8 @@ class CallBuiltin(CallNode):
                 return self.two(frame.run, first, second)
             if count == 3:
                 return self.three(frame.run, first, second, third)
+            if count == 4:
+                return self.builtin.call_four(frame.run, self.name, first, second, third, fourth)
             return self.builtin.call_none(frame.run, self.name)
         except ScriptError as error:
             raise self.located(error) from None

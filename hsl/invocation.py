@@ -124,7 +124,7 @@ class Builtin:
     """A declared function: a Python function, the parameters that scripts see, and its documentation.
 
     All calls raise ScriptError: wrong number or type of arguments, or what the function itself reports. An `async def`
-    is awaited through the bridge. `call_none` … `call_three` are for plain counts: omitted parameters have a Python
+    is awaited through the bridge. `call_none` … `call_four` are for plain counts: omitted parameters have a Python
     default that serves. (Subclasses in Python would make each of these calls a slow one.)
     """
 
@@ -165,6 +165,7 @@ class Builtin:
         self.first: i64 = self.fits(0)
         self.second: i64 = self.fits(1)
         self.third: i64 = self.fits(2)
+        self.fourth: i64 = self.fits(3)
 
     @property
     def summary(self) -> str:
@@ -233,6 +234,18 @@ class Builtin:
         if self.takes_run:
             return self.finish(run, implementation(run, first, second, third))
         return self.finish(run, implementation(first, second, third))
+
+    def call_four(self, run: Run, name: str, value: Value, other: Value, third: Value, last: Value) -> Value:
+        given = fitted(self.first, value)
+        second = fitted(self.second, other)
+        behind = fitted(self.third, third)
+        fourth = fitted(self.fourth, last)
+        if given is UNFIT or second is UNFIT or behind is UNFIT or fourth is UNFIT:
+            return self.call(run, [value, other, third, last], name)
+        implementation = self.implementation
+        if self.takes_run:
+            return self.finish(run, implementation(run, given, second, behind, fourth))
+        return self.finish(run, implementation(given, second, behind, fourth))
 
     def call(self, run: Run, arguments: list[Value], name: str | None = None, receiver: Object | None = None) -> Value:
         """Call with any arguments. Methods get their receiver."""
