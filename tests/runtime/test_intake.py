@@ -3,6 +3,7 @@
 import pytest
 
 from hsl.runtime.intake import BLOCK, MEMORY, Intake
+from hsl.runtime.message import Message
 
 
 @pytest.mark.parametrize("size", [0, 1, MEMORY, MEMORY + 1, 5 * MEMORY + 7])
@@ -67,3 +68,29 @@ def test_a_closed_intake_says_so(tmp_path):
         list(intake.chunks())
     with pytest.raises(ValueError, match="closed"):
         intake.write(b"y")
+
+
+@pytest.mark.parametrize("size", [10, MEMORY, MEMORY + 1, 5 * MEMORY + 7])
+def test_reading_at_an_offset(tmp_path, size):
+    data = bytes(range(251)) * (size // 251 + 1)
+    intake = Intake(tmp_path)
+    intake.write(data[:size])
+    for start, end in ((0, size), (0, 0), (3, 7), (size - 3, size), (size - 3, size + 100), (size, size + 1)):
+        assert intake.read_at(start, end) == data[:size][start:end]
+    intake.close()
+    with pytest.raises(ValueError, match="closed"):
+        intake.read_at(0, 1)
+
+
+def test_parts_of_a_message_on_disk(tmp_path):
+    intake = Intake(tmp_path)
+    intake.write(b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b\r\n\r\n")
+    intake.write(b"x" * MEMORY)
+    intake.write(b"\r\n--b--\r\n")
+    message = Message(intake)
+    one, two = message.mail.split().children
+    assert message.mail.content(one) == b"one"
+    message.mail.remove(two)
+    assert b"".join(message.version().chunks()).endswith(b"\r\n\r\n--b\r\n\r\none\r\n--b--\r\n")
+    assert intake.size > MEMORY
+    intake.close()
