@@ -241,6 +241,11 @@ class Context:
 
         return outgoing.attempt_result(await outgoing.send_mail(self, message, sender, recipients, server))
 
+    def transport_server(self, function: str, transportid: bytes) -> Array:
+        from hsl.runtime import lookups
+
+        return lookups.transport_server(self, function, transportid)
+
     def syslog(self, priority: int, message: bytes) -> None:
         """A line in our log; the severity (RFC 5424 6.2.1) becomes its level, the facility is not kept."""
         level = SEVERITIES[priority & 7]

@@ -27,6 +27,7 @@ from hsl.library import (
     mime,
     misc,
     packing,
+    protocols,
     regularexpression,
     sharedmemory,
     sockets,
@@ -62,6 +63,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     absent.chapter,
     sockets.chapter,
     ldap.chapter,
+    protocols.chapter,
 )
 
 

@@ -159,10 +159,16 @@ class Channel:
                 await self.wait(deadline, write=False)
 
 
-class LineReader:
-    """Lines and blocks out of a channel's stream."""
+class Stream(Protocol):
+    """What bytes come from: a Channel, or a TLSChannel."""
 
-    def __init__(self, channel: Channel, limit: int) -> None:
+    async def receive(self, length: int, deadline: float) -> bytes: ...
+
+
+class LineReader:
+    """Lines and blocks out of a stream."""
+
+    def __init__(self, channel: Stream, limit: int) -> None:
         self.channel = channel
         self.limit = limit  # bytes of a line
         self.buffer = bytearray()
@@ -192,8 +198,19 @@ class LineReader:
         self.buffer += data
 
 
-async def dial(run: Run, function: str, host: str, port: int, kind: int, deadline: float) -> Channel:
-    """A connection to the first address of a host that accepts it. Raises NotPermitted, NetworkError, OSError."""
+async def dial(
+    run: Run,
+    function: str,
+    host: str,
+    port: int,
+    kind: int,
+    deadline: float,
+    prepare: Callable[[Channel], None] | None = None,
+) -> Channel:
+    """A connection to the first address of a host that accepts it. Raises NotPermitted, NetworkError, OSError.
+
+    `prepare` is called with each socket before it connects; what it raises is as if connecting had failed.
+    """
     import socket
 
     network = network_of(run, function)
@@ -203,6 +220,8 @@ async def dial(run: Run, function: str, host: str, port: int, kind: int, deadlin
         family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
         channel = Channel.open(run, function, family, kind)
         try:
+            if prepare is not None:
+                prepare(channel)
             await channel.connect(address, port, deadline)
         except OSError as error:
             channel.release()

@@ -156,8 +156,6 @@ class Socket(NativeObject):
             if (!$socket->bind("127.0.0.1"))
                 echo "errno " . $socket->errno();
         """
-        import socket
-
         want_port("Socket->bind", port)
         text = self.place("Socket->bind", address)
         if text is None:
@@ -165,13 +163,8 @@ class Socket(NativeObject):
         if self.family == "AF_UNIX":
             network_of(run, "Socket->bind").policy.permit(text)
             return self.attempt_now(lambda: self.channel.sock.bind(text))
-        if options is not None and options.nonlocal_:
-            level, name = FREEBIND[6 if self.family == "AF_INET6" else 4]
-            if self.attempt_now(lambda: self.channel.sock.setsockopt(level, name, 1)) is None:
-                return None
-        if self.stream:
-            self.attempt_now(lambda: self.channel.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1))
-        return self.attempt_now(lambda: self.channel.sock.bind((text, port)))
+        anywhere = options is not None and options.nonlocal_
+        return self.attempt_now(lambda: bind_source(self.channel, text, anywhere, port))
 
     @method("close")
     def close_socket(self) -> Object | None:
@@ -346,6 +339,17 @@ class Socket(NativeObject):
         if socket.sock.fileno() < 0:
             return None
         return Socket.over(Channel(socket.sock, network_of(run, "Socket::Resource")))
+
+
+def bind_source(channel: Channel, address: str, nonlocal_source: bool, port: int = 0) -> None:
+    """Bind a socket to an IP address, also to one that this machine does not have. Raises OSError."""
+    from socket import AF_INET6, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET
+
+    if nonlocal_source:
+        channel.sock.setsockopt(*FREEBIND[6 if channel.sock.family == AF_INET6 else 4], 1)
+    if channel.sock.type == SOCK_STREAM:
+        channel.sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+    channel.sock.bind((address, port))
 
 
 def address_version(text: str) -> int | None:

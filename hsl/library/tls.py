@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from hsl.errors import ScriptError, near
-from hsl.values import Array, Object, to_string
+from hsl.values import Array, Object, Resource, to_string
 
 if TYPE_CHECKING:
     import ssl
@@ -186,3 +186,10 @@ def x509_object(certificate: bytes) -> Object:
     from hsl.library.certificates import X509
 
     return X509.of(certificate)
+
+
+def x509_resource(certificate: bytes) -> Resource:
+    """A certificate (DER) as scripts get it from the host: for the class X509."""
+    from hsl.library.certificates import X509Resource
+
+    return X509Resource.of(certificate)
