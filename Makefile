@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES_DEMO := postfix swaks
 PACKAGES_TEST := gcc libc6-dev postfix swaks redis-server spamassassin spamd clamav-daemon php-cli lua5.4 tmux opendkim slapd
+PACKAGES_FULL := npm
 PACKAGES_BENCH := $(PACKAGES_DEMO) php-cli lua5.4
 
-.PHONY: demo test test-compiled test-quick docs fuzz lint bench bench-language serve clean
+.PHONY: demo test test-full test-compiled test-quick docs fuzz lint bench bench-language serve clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +26,12 @@ test: $(READY)
 	$(BIN)/python -m pytest -q
 	@$(MAKE) --no-print-directory test-compiled
 	@$(BIN)/python tests/support/catalogue.py
+
+# Everything, and the tests marked `full`: they need public data that is fetched once.
+test-full: test
+	@tools/packages $(PACKAGES_FULL)
+	@tools/corpus
+	$(BIN)/python -m pytest -q -m full
 
 # The tests of the language and its library once more, on the compiled package: from a folder where `import hsl` finds it.
 test-compiled: $(READY)
