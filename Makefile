@@ -6,7 +6,6 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES_DEMO := postfix swaks
 PACKAGES_TEST := gcc libc6-dev postfix swaks redis-server spamassassin spamd clamav-daemon php-cli lua5.4 tmux opendkim slapd
-PACKAGES_FULL := npm
 PACKAGES_BENCH := $(PACKAGES_DEMO) php-cli lua5.4
 
 .PHONY: demo test test-full test-compiled test-quick docs fuzz lint bench bench-language serve clean
@@ -29,7 +28,7 @@ test: $(READY)
 
 # Everything, and the tests marked `full`: they need public data that is fetched once.
 test-full: test
-	@tools/packages $(PACKAGES_FULL)
+	@command -v npm >/dev/null || tools/packages npm
 	@tools/corpus
 	$(BIN)/python -m pytest -q -m full
 
