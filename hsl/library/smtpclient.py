@@ -75,7 +75,9 @@ class ServerOptions(Options):
     protocol: bytes = option(b"smtp", "`smtp` or `lmtp` (RFC 2033).")
     mx_include: Array | None = option(None, "Only mail hosts of these names, or one label below `*.` of them.")
     mx_exclude: Array | None = option(None, "No mail hosts of these names, or one label below `*.` of them.")
-    timeout: Array | None = option(None, "How long each state may take: BANNER, EHLO, MAIL, RCPT …", unit="seconds")
+    timeout: Array | None = option(
+        None, "How long states may take: BANNER, EHLO, MAIL, RCPT and others.", unit="seconds"
+    )
     connect_timeout: float = option(30.0, "How long connecting may take.", unit="seconds")
 
 

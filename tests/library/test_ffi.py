@@ -24,8 +24,8 @@ $libc = FFI("libc.so.6");
 
 
 class Host(PlainHost):
-    ffi = True
-    rootpath: Path | None = None
+    def __init__(self, rootpath: Path | None = None) -> None:
+        super().__init__(rootpath, ffi=True)
 
 
 def run(text: str, seconds: float = 20.0) -> list[str]:
@@ -44,8 +44,8 @@ def run(text: str, seconds: float = 20.0) -> list[str]:
 @pytest.mark.parametrize("ffi", [None, False])
 def test_ffi_is_switched_off(text: str, ffi: bool | None) -> None:
     host = PlainHost()
-    if ffi is not None:
-        host.ffi = ffi  # type: ignore[attr-defined,unused-ignore]
+    if ffi is None:
+        del host.ffi
     with pytest.raises(ScriptError, match=r"FFI is switched off; the setting scripting\.ffi: true switches it on"):
         run_script(text, host, t=FFIType("pointer"), v=FFIValue.pointer(0))
 
@@ -245,17 +245,13 @@ def test_a_callback_without_a_loop() -> None:
 
 def test_files_in_c(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"0123456789")
-
-    class Files(Host):
-        rootpath = tmp_path
-
     text = TYPES + '$fgetc = $libc->func("fgetc", [$pointer], $sint32); $f = File("f"); $f->read(3);'
     text += "$c = $f->toFFIValue(); echo chr(FFI::number($fgetc($c))); echo $f->read(2);"
     text += "echo chr(FFI::number($fgetc($c)));"
     text += '$m = File::String("abc"); $m->read(1); echo chr(FFI::number($fgetc($m->toFFIValue())));'
     text += "$f->close(); echo $f->toFFIValue();"
     before = len(os.listdir("/proc/self/fd"))
-    assert run_script(text, Files()) == ["3", "34", "4", "b", "none"]
+    assert run_script(text, Host(tmp_path)) == ["3", "34", "4", "b", "none"]
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
 
