@@ -24,7 +24,7 @@ EXPECTED = re.compile(r"// expect: (.*)$")
 PRINTS = re.compile(r"\becho\b")
 BUDGET = Budget(seconds=10.0)
 
-# Chapters whose examples are still being written.
+# Chapters whose examples are still being written. When they are there, this goes.
 UNFINISHED = {"Cryptographic"}
 
 
@@ -121,8 +121,9 @@ def test_an_example_is_about_what_it_documents(item: Entry) -> None:
 
 
 def test_everything_has_an_example() -> None:
-    lacking = [item.name for item in EVERYTHING if not documentation(item).example and item.chapter not in UNFINISHED]
-    assert lacking == []
+    lacking = [item for item in EVERYTHING if not documentation(item).example]
+    assert [item.name for item in lacking if item.chapter not in UNFINISHED] == []
+    assert {item.chapter for item in lacking} == UNFINISHED
 
 
 @pytest.mark.parametrize("item", EVERYTHING, ids=name_of)
