@@ -38,6 +38,10 @@ class Message:
         """The message as it is now; without edits in between always the same object."""
         return self.mail.version()
 
+    def received(self) -> Version:
+        """The message without what scripts changed."""
+        return Version(0, self.original, [self.trace, (0, self.original.size)])
+
     def headers(self) -> Sequence[Field]:
         """The header fields as they are now."""
         return self.mail.current(self.mail.root)

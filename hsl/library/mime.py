@@ -14,6 +14,7 @@ from hsl.library.mimeparts import EncodeOptions, MIMEPart, chapter, find_part, p
 from hsl.mime.build import BOUNDARY, TOKEN, TYPE, Builder
 from hsl.mime.mail import MailModel
 from hsl.mime.source import BytesBody
+from hsl.mime.stream import open_version
 from hsl.values import Array, Object, Resource
 
 if TYPE_CHECKING:
@@ -390,12 +391,14 @@ class MailMessage(MIMEPart):
 
     @method("toFile")
     def to_file(self) -> Object:
-        """Return the message as it would leave now, as a File in memory. Over 64 MiB raises an error.
+        """Return the message as it would leave now, as a File. Later edits do not show in it.
+
+        It is read from where the message lies, however large it is, and only while the message is there.
 
         Example:
             echo MailMessage::String("Subject: Hi\\r\\n\\r\\nHello")->toFile()->readline();  // expect: Subject: Hi
         """
-        return File.of(self.mail.current_bytes())
+        return File.over(open_version(self.mail.bare_version()))
 
     @method("toString")
     def to_string(self) -> bytes:

@@ -328,7 +328,11 @@ class MailModel:
 
     def current_bytes(self) -> bytes:
         """The message as it would leave now, without the lead."""
-        return self.joined(Version(0, self.source, self.all_pieces()))
+        return self.joined(self.bare_version())
+
+    def bare_version(self) -> Version:
+        """The message as it is now, without the lead."""
+        return Version(self.state.serial, self.source, self.all_pieces())
 
     @staticmethod
     def joined(version: Version) -> bytes:

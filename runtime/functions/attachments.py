@@ -15,6 +15,7 @@ from hsl.errors import ScriptError
 from hsl.library.files import File
 from hsl.library.mime import MailMessage
 from hsl.library.mimeparts import MIMEPart, find_part
+from hsl.mime.stream import open_version
 from hsl.mime.tree import Part
 from hsl.run import Run
 from hsl.runtime.context import DataContext, QueueContext
@@ -72,7 +73,9 @@ def get_mail_message(run: Run) -> Object:
 
 @chapter.function("GetMailFile")
 def get_mail_file(run: Run, options: MailFileOptions | None = None) -> Object:
-    """Return the message, with our own Received header, as a File in memory. Over 64 MiB raises an error.
+    """Return the message, with our own Received header, as a File.
+
+    It is read from where the message lies, however large it is, and only while the script runs.
 
     Example:
         $file = GetMailFile(["changes" => true]);
@@ -80,9 +83,8 @@ def get_mail_file(run: Run, options: MailFileOptions | None = None) -> Object:
             if ($line == "") break;
     """
     message = host(run, DataContext).state.message
-    if options is not None and options.changes:
-        return read_file(run, message.version())
-    return read_file(run, message.original, message.trace)
+    changes = options is not None and options.changes
+    return File.over(open_version(message.version() if changes else message.received()))
 
 
 @queued.function("GetMailFile")
@@ -99,10 +101,10 @@ def get_queued_file(run: Run, options: QueuedFileOptions | None = None) -> Objec
     return read_file(run, queue.body(context.entry))
 
 
-def read_file(run: Run, body: Body, lead: bytes = b"") -> File:
+def read_file(run: Run, body: Body) -> File:
     """A body as a file. Raises ScriptError for one that is too large or cannot be read."""
-    pieces = [lead]
-    size = len(lead)
+    pieces: list[bytes] = []
+    size = 0
     try:
         for count, piece in enumerate(body.chunks(), 1):
             size += len(piece)

@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oddmail import MIXED, ODD, mail_of, our_tree
+from snippets import output_of
 
 from hsl.errors import ScriptError
 from hsl.mime.mail import MAX_BODY, MAX_INSERTED, MAX_SNAPSHOTS, MAX_SPLICES, MailModel
+from hsl.mime.source import BytesBody
+from hsl.mime.stream import open_version
 from hsl.values import MAX_STRING
 
 Edit = Callable[[MailModel], object]
@@ -394,3 +397,34 @@ def test_any_edits(count: int, newline: bytes, closed: bool, edits: list[tuple[s
     assert [text.rstrip() for text in found] == wanted
     assert mail.reset() == len(edits)
     assert mail.current_bytes() == data
+
+
+def test_a_version_as_a_file() -> None:
+    mail = mail_of(TWO)
+    mail.add_field(mail.root, b"X", b"y" * 50)
+    mail.remove(part(mail, 1))
+    data = mail.current_bytes()
+    file = open_version(mail.bare_version())
+    mail.reset()
+    assert file.read() == data
+    for start in range(len(data) + 2):
+        assert file.seek(start) == start
+        assert file.read(7) == data[start : start + 7]
+    assert file.seek(-3, 2) == len(data) - 3
+    assert file.read() == data[-3:]
+    file.seek(0)
+    assert file.readlines() == data.splitlines(keepends=True)
+    file.close()
+
+
+def test_a_file_of_a_message_that_is_gone() -> None:
+    class Gone(BytesBody):
+        def read_at(self, start: int, end: int) -> bytes:
+            raise ValueError("closed")
+
+    script = 'echo MailMessage::String("")->toFile()->tell();'
+    assert output_of(script) == ["0"]
+    file = open_version(MailModel(Gone(TWO)).bare_version())
+    with pytest.raises(OSError, match="gone"):
+        file.read()
+    file.close()
