@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 from hsl.builtins import Chapter, NativeObject, Options, method, option
 from hsl.errors import ScriptError
 from hsl.library.dateandtime import now
+from hsl.library.regularexpression import pattern_of
 from hsl.mime import parameters, words
 from hsl.mime.coding import to_utf8
 from hsl.mime.fields import Field
 from hsl.mime.mail import MailModel, places
 from hsl.mime.tree import Part
-from hsl.regex import compile_pattern
-from hsl.values import Array, Object, Resource, type_name
+from hsl.values import Array, Object, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hsl.regex import Pattern
     from hsl.run import Run
 
 chapter = Chapter("MIME")
@@ -154,9 +155,8 @@ class MIMEPart(NativeObject):
             value = to_utf8(value, kind.parameters.get(b"charset") if kind else None)
         return words.decode(value)
 
-    def matching(self, run: Run, pattern: bytes, subject: Callable[[MIMEPart], bytes | None]) -> Array:
+    def matching(self, run: Run, pattern: Pattern, subject: Callable[[MIMEPart], bytes | None]) -> Array:
         """The parts below this one whose subject a pattern matches."""
-        compiled = compile_pattern(pattern)
         found: list[Object] = []
         for count, part in enumerate(self.tree(run).walk()):
             if count % WATCHED == 0:
@@ -164,7 +164,7 @@ class MIMEPart(NativeObject):
             if part is not self.part:
                 candidate = self.of(part)
                 text = subject(candidate)
-                if text is not None and compiled.matches(text):
+                if text is not None and pattern.matches(text):
                     found.append(candidate)
         return Array.of(found)
 
@@ -341,7 +341,7 @@ class MIMEPart(NativeObject):
         return None if above is None or found is None else self.of(found)
 
     @method("findByType")
-    def find_by_type(self, run: Run, type: bytes | Resource | Object) -> Array:
+    def find_by_type(self, run: Run, type: bytes | Object) -> Array:
         """Return the parts below this one, at any depth, whose type (see getType()) a regular expression matches.
 
         Example:
@@ -349,17 +349,17 @@ class MIMEPart(NativeObject):
             $mail = MailMessage::String($parts->toString());
             echo length($mail->findByType("^image/"));  // expect: 0
         """
-        return self.matching(run, pattern_of("findByType", type), MIMEPart.get_type)
+        return self.matching(run, pattern_of("MIMEPart->findByType", 1, type), MIMEPart.get_type)
 
     @method("findByFileName")
-    def find_by_file_name(self, run: Run, filename: bytes | Resource | Object) -> Array:
+    def find_by_file_name(self, run: Run, filename: bytes | Object) -> Array:
         """Return the parts below this one, at any depth, whose file name a regular expression matches.
 
         Example:
             $mail = MailMessage::String("Subject: no parts\\r\\n\\r\\n");
             echo $mail->findByFileName("/\\\\.exe$/i");  // expect: []
         """
-        return self.matching(run, pattern_of("findByFileName", filename), MIMEPart.filename)
+        return self.matching(run, pattern_of("MIMEPart->findByFileName", 1, filename), MIMEPart.filename)
 
     @method("getErrors")
     def get_errors(self, run: Run) -> Array:
@@ -546,14 +546,6 @@ def shown(text: bytes) -> str:
 def bare(field: Field) -> bytes:
     """A field as it came, without its last line break."""
     return field.raw.removesuffix(b"\n").removesuffix(b"\r")
-
-
-def pattern_of(function: str, given: bytes | Resource | Object) -> bytes:
-    """A pattern's text: a string, or the result of pcre_compile()."""
-    text = given if isinstance(given, bytes) else getattr(given, "pattern", None)
-    if not isinstance(text, bytes):
-        raise ScriptError(f"MIMEPart->{function}(): parameter 1: wanted a regular expression, got {type_name(given)}")
-    return text
 
 
 def find_part(root: Part, id: bytes) -> Part | None:

@@ -17,6 +17,7 @@ from hsl.library.mime import MailMessage
 from hsl.library.mimeparts import MIMEPart, find_part
 from hsl.mime.stream import open_version
 from hsl.mime.tree import Part
+from hsl.regex import compile_pattern
 from hsl.run import Run
 from hsl.runtime.context import DataContext, QueueContext
 from hsl.runtime.functions.arguments import QUEUE_STAGES, host
@@ -218,7 +219,7 @@ def parts_where(run: Run, wanted: bytes, subject: Callable[[MIMEPart], bytes | N
     """The ids of the parts below the message whose subject is a text, or matches a pattern."""
     message = root(run)
     if PATTERN.match(wanted):
-        return ids(found for found in message.matching(run, wanted, subject).values())
+        return ids(found for found in message.matching(run, compile_pattern(wanted), subject).values())
     text = wanted.lower()
     parts = (message.of(part) for part in message.tree(run).walk() if part is not message.part)
     return ids(part for part in parts if (subject(part) or b"").lower() == text)

@@ -58,6 +58,7 @@ READ = [
     ('foreach ($mail->findByType("^text/") as $p) echo $p->getID();', ["1"]),
     ('foreach ($mail->findByType("/^TEXT/i") as $p) echo $p->getID();', ["1"]),
     (r'foreach ($mail->findByFileName("\\.exe$") as $p) echo $p->getID();', ["2"]),
+    ('foreach ($mail->findByType(pcre_compile("/TEXT/i")) as $p) echo $p->getID();', ["1"]),
     ('echo length($mail->findByType("")); echo length($parts[0]->findByType(""));', ["2", "0"]),
     ('echo $mail->getByID("2")->getFileName(); echo $mail->getByID("0")->getID();', ["b.exe", "0"]),
     (
@@ -159,6 +160,7 @@ BAD = [
     ('$mail->appendPart(MIME(), ["type" => "multipart/x\\r\\nX: y"]);',
      "MailMessage->appendPart(): option type: wanted multipart/…, got 'multipart/x\\r\\nX: y'"),
     ('$mail->findByType("(");', "invalid regular expression: missing closing parenthesis at offset 1"),
+    ("$mail->findByType(MIME());", "MIMEPart->findByType(): parameter 1 (pattern): wanted Regex or string, got MIME"),
     ('MailMessage::File(MIME());', "MailMessage::File(): parameter 1 (file): wanted File"),
     ('$mail->modifyContent(1000, 1, "");', "there are no bytes 1000 to 1001 in a message of 330"),
     ('$mail->queue("", "a@b", "outbound");',
