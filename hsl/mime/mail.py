@@ -219,29 +219,38 @@ class MailModel:
             check_boundary(data, part)
             self.change(part, added=len(data), content=data)
             return True
+        encoding, content = self.encode(part, data)
+        fields = self.with_encoding(part, encoding)
+        check_size(len(fields), sum(len(field.raw) for field in fields))
+        self.change(part, added=len(content), content=content, fields=fields)
+        return True
+
+    def encode(self, part: Part, data: bytes) -> tuple[bytes, bytes]:
+        """The transfer encoding that suits a part, and the encoded content, in which no boundary is."""
         text = part.type in (b"", b"text") or part.type.startswith(b"text/")
         encoding, content = coding.encode(data, text=text, newline=self.newline)
-        if any(b"--" + boundary in content for boundary in boundaries(part)):
+        if has_boundary(content, part):
             encoding, content = b"base64", coding.encode_base64(data, self.newline)
         if encoding == b"base64" and part.is_message:
             content += self.newline
-        fields = list(self.current(part))
+        return encoding, content
+
+    def with_encoding(self, part: Part, encoding: bytes) -> tuple[Field, ...]:
+        """The fields of a part with another transfer encoding, in the place of the first one."""
+        fields = self.current(part)
         found = places(fields, ENCODING, None)
-        if found or encoding != b"7bit":
-            field = make_field(b"Content-Transfer-Encoding", encoding, False, self.newline)
-            place = found[0] if found else len(fields)
-            fields = [*fields[:place], field, *(item for item in fields[place:] if item.name != ENCODING)]
-        check_size(len(fields), sum(len(field.raw) for field in fields))
-        self.change(part, added=len(content), content=content, fields=tuple(fields))
-        return True
+        if not found and encoding == b"7bit":
+            return fields
+        field = make_field(b"Content-Transfer-Encoding", encoding, False, self.newline)
+        place = found[0] if found else len(fields)
+        return (*fields[:place], field, *(item for item in fields[place:] if item.name != ENCODING))
 
     def preamble(self, part: Part) -> bytes | None:
         """What stands before the first part; None without parts."""
         self.split()
         if not part.split:
             return None
-        end = max(part.body, part.dashes[0] - len(self.newline))
-        return self.raw(part.body, end)
+        return self.raw(part.body, part.dashes[0]).removesuffix(b"\n").removesuffix(b"\r")
 
     def epilogue(self, part: Part) -> bytes | None:
         """What stands behind the closing delimiter; None without one."""
@@ -253,14 +262,14 @@ class MailModel:
 
     def set_preamble(self, part: Part, data: bytes) -> bool:
         self.split()
-        if part.split and not any(b"--" + boundary in data for boundary in boundaries(part)):
+        if part.split and not has_boundary(data, part):
             self.change(part, added=len(data), preamble=data)
             return True
         return False
 
     def set_epilogue(self, part: Part, data: bytes) -> bool:
         self.split()
-        if part.closed and not any(b"--" + boundary in data for boundary in boundaries(part.parent)):
+        if part.closed and not has_boundary(data, part.parent):
             self.change(part, added=len(data), epilogue=data)
             return True
         return False
@@ -456,13 +465,14 @@ def grown(change: Change, where: str, data: bytes, after: bool) -> dict[str, Any
 
 def check_boundary(data: bytes, part: Part | None) -> None:
     """A new part must not end the multiparts that it is put into."""
-    if any(b"--" + boundary in data for boundary in boundaries(part)):
+    if has_boundary(data, part):
         raise ScriptError("the new part has the message's boundary in it")
 
 
-def boundaries(part: Part | None) -> Iterator[bytes]:
-    """Those of a part and of all parts around it."""
+def has_boundary(data: bytes, part: Part | None) -> bool:
+    """Whether the boundary of a part, or of one around it, stands anywhere in a text."""
     while part is not None:
-        if part.boundary:
-            yield part.boundary
+        if part.boundary and b"--" + part.boundary in data:
+            return True
         part = part.parent
+    return False
