@@ -203,8 +203,9 @@ async def dial(
     function: str,
     host: str,
     port: int,
-    kind: int,
     deadline: float,
+    *,
+    datagram: bool = False,
     prepare: Callable[[Channel], None] | None = None,
 ) -> Channel:
     """A connection to the first address of a host that accepts it. Raises NotPermitted, NetworkError, OSError.
@@ -214,6 +215,7 @@ async def dial(
     import socket
 
     network = network_of(run, function)
+    kind = socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM
     addresses = await network.dns.addresses(host, timeout=max(deadline - monotonic(), 0.001))
     problem: OSError | None = None
     for address in addresses[:MAX_TRIED]:

@@ -1,259 +1,29 @@
 """Chapter "Protocols": the classes LDAP and LDAPResult, and the older ldap_search() and ldap_bind().
 
-A client of its own over hsl/library/channels.py. (bonsai over libldap was tried first: it resolves and connects by
-itself, past the network policy and blocking, polls while it waits, and gives no certificate.)
+The client itself is in ldapclient.py, which is imported when a script has an LDAP.
 """
 
 from __future__ import annotations
 
-import re
-import socket
-from collections.abc import Iterator, Mapping
-from ipaddress import ip_address
+from collections.abc import Awaitable, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from hsl.builtins import Chapter, NativeObject, Options, method, option, static_method
 from hsl.errors import ScriptError, near
-from hsl.library import ldapwire as wire
-from hsl.library.channels import PIECE, Channel, TLSChannel, deadline_of, dial
-from hsl.library.ldaperrors import MESSAGES
-from hsl.library.network import NetworkError
 from hsl.values import Array, Object, Value, to_string
 
 if TYPE_CHECKING:
+    from hsl.library.ldapclient import Client
     from hsl.run import Run
+
+T = TypeVar("T")
 
 chapter = Chapter("Protocols")
 
-MAX_RESULT: Final = 64 * 1024 * 1024  # bytes of the entries of one search
-MAX_VALUES: Final = 1_000_000  # of all its entries
-URI: Final = re.compile(r"(ldaps?)://(\[[0-9A-Fa-f:.]+\]|[^\s/:?\[\]]+)(?::([0-9]{1,5}))?(?:[/?]\S*)?\Z", re.IGNORECASE)
-PORTS: Final = {"ldap": 389, "ldaps": 636}
-
-SERVER_DOWN, DECODING_ERROR, TIMEOUT, FILTER_ERROR = -1, -4, -5, -7
-PARAMETER_ERROR, CONNECT_ERROR, NOT_SUPPORTED = -9, -11, -12
+SCOPES: Final = ("sub", "one", "base")
+NOT_SUPPORTED: Final = -12
 INVALID_CREDENTIALS: Final = 49
-
-
-class Server(NamedTuple):
-    """One of the servers that a URI names."""
-
-    tls: bool
-    host: str
-    port: int
-
-
-class LDAPFailure(Exception):
-    """An operation failed; `code` is LDAP's result or, below 0, what libldap would call it."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(MESSAGES.get(code, "unknown"))
-        self.code = code
-
-
-def read_uri(function: str, uri: bytes) -> list[Server]:
-    """The servers of a URI, separated by blanks. Raises ScriptError."""
-    servers = []
-    for item in uri.decode("utf-8", "replace").split():
-        match = URI.match(item)
-        port = int(match[3]) if match and match[3] else 0
-        if match is None or port > 65535:
-            raise ScriptError(f"{function}(): wanted ldap://host or ldaps://host, got {item!r}")
-        scheme = match[1].lower()
-        servers.append(Server(scheme == "ldaps", match[2].strip("[]"), port or PORTS[scheme]))
-    if not servers:
-        raise ScriptError(f"{function}(): wanted ldap://host or ldaps://host, got an empty string")
-    return servers
-
-
-# ------------------------------------------------------------ the connection
-
-
-class Client:
-    """A connection to the first server that answers, made when it is needed. All methods raise LDAPFailure."""
-
-    def __init__(self, servers: list[Server]) -> None:
-        self.servers = servers
-        self.network_timeout: float | None = None
-        self.timeout: float | None = None
-        self.timelimit = 0
-        self.verify = True
-        self.channel: Channel | None = None
-        self.tls: TLSChannel | None = None
-        self.host = ""
-        self.buffer = bytearray()
-        self.number = 0
-
-    def close(self) -> None:
-        channel, self.channel, self.tls = self.channel, None, None
-        self.buffer.clear()
-        if channel is not None:
-            channel.release()
-
-    async def connect(self, run: Run) -> Channel:
-        if self.channel is not None:
-            return self.channel
-        problem = LDAPFailure(SERVER_DOWN)
-        for server in self.servers:
-            deadline = deadline_of(run, self.network_timeout)
-            try:
-                self.channel = await dial(run, "LDAP", server.host, server.port, socket.SOCK_STREAM, deadline)
-                self.host = server.host
-                if server.tls:
-                    await self.secure(deadline)
-                return self.channel
-            except (NetworkError, OSError) as error:
-                self.close()
-                problem = failure(error)
-        raise problem
-
-    async def secure(self, deadline: float) -> None:
-        """The TLS handshake; the certificate has to be for the host that was asked for. Raises OSError."""
-        from hsl.library.tls import client_context
-
-        assert self.channel is not None
-        context = client_context("LDAP", verify=self.verify, certificate=None)
-        context.check_hostname = self.verify
-        tls = TLSChannel(self.channel, context, self.host if self.verify or not is_address(self.host) else None)
-        await tls.handshake(deadline)
-        self.tls = tls
-
-    async def start_tls(self, run: Run) -> None:
-        if self.tls is not None:
-            raise LDAPFailure(PARAMETER_ERROR)
-        answer = await self.ask(run, wire.start_tls_request(), wire.EXTENDED_DONE)
-        if answer.code:
-            raise LDAPFailure(answer.code)
-        if self.buffer:  # sent before TLS, so nobody knows by whom (RFC 4511 section 4.14.2)
-            self.close()
-            raise LDAPFailure(DECODING_ERROR)
-        try:
-            await self.secure(deadline_of(run, self.network_timeout))
-        except OSError as error:
-            self.close()
-            raise failure(error, CONNECT_ERROR) from None
-
-    async def bind(self, run: Run, name: bytes, password: bytes) -> None:
-        answer = await self.ask(run, wire.bind_request(name, password), wire.BIND_DONE)
-        if answer.code:
-            raise LDAPFailure(answer.code)
-
-    async def search(self, run: Run, base: bytes, scope: int, found: bytes, attributes: list[bytes]) -> list[Array]:
-        """The entries. Raises ScriptError when they are too many."""
-        request = wire.search_request(base, scope, self.timelimit, found, attributes)
-        entries: list[Array] = []
-        size = values = 0
-        deadline = await self.send(run, request)
-        while True:
-            answer, length = await self.receive(deadline)
-            if answer.operation == wire.SEARCH_DONE:
-                if answer.code:
-                    raise LDAPFailure(answer.code)
-                return entries
-            if answer.operation == wire.ENTRY:
-                size += length
-                if size > MAX_RESULT or values > MAX_VALUES:
-                    self.close()
-                    raise ScriptError(f"LDAP->search(): more than {MAX_VALUES} values or {MAX_RESULT} bytes")
-                entry = self.entry(answer)
-                values += sum(len(item) for item in entry.values() if isinstance(item, Array)) + 1
-                entries.append(entry)
-
-    def entry(self, answer: wire.Answer) -> Array:
-        try:
-            name, attributes = wire.read_entry(answer.parts, MAX_VALUES)
-        except wire.Malformed:
-            self.close()
-            raise LDAPFailure(DECODING_ERROR) from None
-        result = Array.record({b"dn": name})
-        for attribute, values in attributes:
-            result.set(attribute, Array([*values]))
-        return result
-
-    async def ask(self, run: Run, request: bytes, wanted: int) -> wire.Answer:
-        """The one answer to a request."""
-        deadline = await self.send(run, request)
-        while True:
-            answer, _ = await self.receive(deadline)
-            if answer.operation == wanted:
-                return answer
-
-    async def send(self, run: Run, request: bytes) -> float:
-        """Send a request; until when its answer may take."""
-        await self.connect(run)
-        deadline = deadline_of(run, self.timeout)
-        self.number += 1
-        await self.write(wire.message(self.number, request), deadline)
-        return deadline
-
-    async def write(self, data: bytes, deadline: float) -> None:
-        side = self.tls or self.channel
-        assert side is not None
-        try:
-            while data:
-                data = data[await side.send(data, deadline) :]
-        except OSError as error:
-            self.close()
-            raise failure(error) from None
-
-    async def receive(self, deadline: float) -> tuple[wire.Answer, int]:
-        """The next answer to the latest request, and its length. What fails ends the connection."""
-        try:
-            while True:
-                content = await self.block(deadline)
-                answer = wire.read_answer(content)
-                if answer.number == self.number:
-                    return answer, len(content)
-                if answer.number == 0:  # a notice of disconnection (RFC 4511 section 4.4.1)
-                    raise LDAPFailure(SERVER_DOWN)
-        except wire.Malformed:
-            self.close()
-            raise LDAPFailure(DECODING_ERROR) from None
-        except OSError as error:
-            self.close()
-            raise failure(error) from None
-        except LDAPFailure:
-            self.close()
-            raise
-
-    async def block(self, deadline: float) -> bytes:
-        """The content of the next message."""
-        side = self.tls or self.channel
-        assert side is not None
-        while True:
-            if self.buffer and self.buffer[0] != wire.SEQUENCE:
-                raise wire.Malformed("this is no LDAP message")
-            place = wire.header(self.buffer)
-            if place is not None and len(self.buffer) >= place[1]:
-                content = bytes(self.buffer[place[0] : place[1]])
-                del self.buffer[: place[1]]
-                return content
-            data = await side.receive(PIECE, deadline)
-            if not data:
-                raise LDAPFailure(SERVER_DOWN)
-            self.buffer += data
-
-    async def unbind(self, run: Run) -> None:
-        if self.channel is not None:
-            self.number += 1
-            await self.write(wire.message(self.number, wire.unbind_request()), deadline_of(run, self.timeout))
-        self.close()
-
-
-def failure(error: Exception, code: int = SERVER_DOWN) -> LDAPFailure:
-    """What an error of the network is called."""
-    timed_out = isinstance(error, TimeoutError) or (isinstance(error, NetworkError) and error.kind == "timeout")
-    return LDAPFailure(TIMEOUT if timed_out else code)
-
-
-def is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
-
 
 # ------------------------------------------------------------ the classes
 
@@ -289,8 +59,23 @@ class LDAP(NativeObject):
 
     def __init__(self, uri: bytes) -> None:
         super().__init__()
+        from hsl.library.ldapclient import Client, read_uri
+
         self.client = Client(read_uri("LDAP", uri))
         self.problem = 0
+
+    async def attempt(self, action: Awaitable[T]) -> T | None:
+        """What comes of an operation; none, and its errno noted, where it fails."""
+        from hsl.library.ldapclient import LDAPFailure
+
+        try:
+            return await action
+        except LDAPFailure as error:
+            self.problem = error.code
+            return None
+
+    async def done(self, action: Awaitable[bool]) -> Object | None:
+        return self if await self.attempt(action) else None
 
     def failed(self, code: int) -> Object | None:
         """None, for an operation that failed."""
@@ -334,11 +119,7 @@ class LDAP(NativeObject):
             if (!$ldap->starttls())
                 echo LDAP::err2string($ldap->errno());
         """
-        try:
-            await self.client.start_tls(run)
-        except LDAPFailure as error:
-            return self.failed(error.code)
-        return self
+        return await self.done(self.client.start_tls(run))
 
     @method("bind")
     async def bind(self, run: Run, dn: bytes = b"", cred: bytes = b"") -> Object | None:
@@ -353,11 +134,7 @@ class LDAP(NativeObject):
         """
         if dn and not cred:
             return self.failed(INVALID_CREDENTIALS)
-        try:
-            await self.client.bind(run, dn, cred)
-        except LDAPFailure as error:
-            return self.failed(error.code)
-        return self
+        return await self.done(self.client.bind(run, dn, cred))
 
     @method("search")
     async def search(self, run: Run, basedn: bytes, options: SearchOptions) -> Object | None:
@@ -373,31 +150,21 @@ class LDAP(NativeObject):
                 echo $entry["cn"][0];
         """
         scope = options.scope.decode("utf-8", "replace")
-        if scope not in wire.SCOPES:
+        if scope not in SCOPES:
             raise ScriptError(f"LDAP->search(): option scope: wanted sub, one or base, got {scope!r}")
         attributes = [] if options.attributes is None else list(map(to_string, options.attributes.values()))
-        try:
-            found = wire.read_filter(options.filter)
-        except wire.Malformed:
-            return self.failed(FILTER_ERROR)
-        try:
-            return LDAPResult.of(await self.client.search(run, basedn, wire.SCOPES.index(scope), found, attributes))
-        except LDAPFailure as error:
-            return self.failed(error.code)
+        found = await self.attempt(self.client.search(run, basedn, scope, options.filter, attributes))
+        return None if found is None else LDAPResult.of(found)
 
     @method("unbind")
     async def unbind(self, run: Run) -> Object | None:
-        """End the connection, and return the LDAP; none on failure. The next operation makes a new one.
+        """End the connection, and return the LDAP; none on failure. Everything else fails from then on.
 
         Example:
             $ldap = LDAP("ldap://ldap.example.com");
             $ldap->unbind();
         """
-        try:
-            await self.client.unbind(run)
-        except LDAPFailure as error:
-            return self.failed(error.code)
-        return self
+        return await self.done(self.client.unbind(run))
 
     @method("errno")
     def errno(self) -> float:
@@ -431,6 +198,8 @@ class LDAP(NativeObject):
         Example:
             echo LDAP::err2string(49);  // expect: Invalid credentials
         """
+        from hsl.library.ldaperrors import MESSAGES
+
         return MESSAGES.get(errno, "Unknown error").encode()
 
     @staticmethod
@@ -443,6 +212,8 @@ class LDAP(NativeObject):
         Example:
             echo LDAP::filter_escape("a*b");  // expect: a\\2Ab
         """
+        from hsl.library import ldapwire as wire
+
         return wire.escape(value)
 
     @staticmethod
@@ -456,6 +227,8 @@ class LDAP(NativeObject):
         Example:
             echo LDAP::str2dn("cn=admin,dc=example");  // expect: [0=>[0=>"cn",1=>"admin"],1=>[0=>"dc",1=>"example"]]
         """
+        from hsl.library import ldapwire as wire
+
         try:
             rdns = wire.read_name(str)
         except wire.Malformed:
@@ -470,6 +243,8 @@ class LDAP(NativeObject):
         Example:
             echo LDAP::dn2str([["cn", "Smith, John"], ["dc", "example"]]);  // expect: cn=Smith\\, John,dc=example
         """
+        from hsl.library import ldapwire as wire
+
         rdns = []
         for item in dn.values():
             parts = [to_string(part) for part in item.values()] if isinstance(item, Array) else []
@@ -567,6 +342,8 @@ def read_profile(run: Run, function: str, name: bytes, override: BindOverride) -
         raise ScriptError(f"{function}(): there is no profile {text!r} (scripting.ldap)", hint=hint)
     profile = profile or LDAPProfile("")
     host = profile.host.encode() if override.host is None else override.host
+    from hsl.library.ldapclient import Client, read_uri
+
     client = Client(read_uri(function, host))
     client.verify = profile.tls_verify_peer if override.tls_verify_peer is None else override.tls_verify_peer
     return profile, client
@@ -583,6 +360,8 @@ async def ldap_bind(run: Run, profile: bytes, username: bytes, password: bytes, 
         if (ldap_bind("directory", "uid=tesla,dc=example,dc=com", "password") == 1)
             echo "welcome";
     """
+    from hsl.library.ldapclient import REFUSED, LDAPFailure
+
     _, client = read_profile(run, "ldap_bind", profile, override)
     if not password:
         return 0.0
@@ -594,11 +373,6 @@ async def ldap_bind(run: Run, profile: bytes, username: bytes, password: bytes, 
     finally:
         client.close()
     return 1.0
-
-
-REFUSED: Final = frozenset(
-    {32, 34, 48, INVALID_CREDENTIALS, 50, 53}
-)  # no such name … unwilling: an answer, not a failure
 
 
 @chapter.function("ldap_search")
@@ -614,30 +388,20 @@ async def ldap_search(run: Run, profile: bytes, lookup: bytes | Array, override:
         if (is_array($found) and length($found) > 0)
             echo $found[0]["dn"];
     """
+    from hsl.library.ldapclient import LDAPFailure, fill_query
+
     named, client = read_profile(run, "ldap_search", profile, override)
     username = named.username.encode() if override.username is None else override.username
     password = named.password.encode() if override.password is None else override.password
     base = named.base.encode() if override.base is None else override.base
     query = named.query.encode() if override.query is None else override.query
     try:
-        found = wire.read_filter(fill_query(query or b"(objectclass=*)", lookup))
         if username:
             await client.bind(run, username, password)
-        entries = await client.search(run, base, wire.SCOPES.index("sub"), found, [])
+        entries = await client.search(run, base, "sub", fill_query(query or b"(objectclass=*)", lookup), [])
         await client.unbind(run)
-    except (LDAPFailure, wire.Malformed):
+    except LDAPFailure:
         return -1.0
     finally:
         client.close()
     return Array([*entries])
-
-
-def fill_query(query: bytes, lookup: bytes | Array) -> bytes:
-    """A query with its values."""
-    if isinstance(lookup, bytes):
-        values = {b"%s": wire.escape(lookup), b"%x": lookup}
-        return re.sub(rb"%[sx]", lambda match: values[match[0]], query)
-    items = [wire.escape(to_string(item)) for item in lookup.values()]
-    return re.sub(
-        rb"\$([1-9][0-9]{0,3})", lambda match: items[int(match[1]) - 1] if int(match[1]) <= len(items) else b"", query
-    )

@@ -1,24 +1,24 @@
 """Chapter "Protocols": whether a mail server takes a recipient, and whether servers of several kinds take a password.
 
-SMTP is spoken in smtpclient.py, RADIUS and TACACS+ in radius.py and tacplus.py; here are the functions of scripts.
+SMTP is spoken in smtpclient.py, RADIUS and TACACS+ in radius.py and tacplus.py, which are imported when they are
+needed; here are the functions of scripts.
 """
 
 from __future__ import annotations
 
-import socket
-from base64 import b64encode
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from hsl.builtins import Chapter, Options, option
 from hsl.errors import ScriptError
-from hsl.library import radius, smtpclient, tacplus
 from hsl.library.channels import Channel, LineReader, deadline_of, dial
 from hsl.library.network import NetworkError
-from hsl.library.smtpclient import Refused, Reply, ServerOptions, Session
+from hsl.library.tls import EVERY_PROTOCOL
 from hsl.values import Array, Value, to_number, to_string
 
 if TYPE_CHECKING:
+    from hsl.library import radius
+    from hsl.library.smtpclient import Refused, Reply, Session
     from hsl.run import Run
 
 chapter = Chapter("Protocols")
@@ -26,6 +26,7 @@ chapter = Chapter("Protocols")
 MAX_LINE: Final = 16 * 1024  # bytes of a line of Dovecot's
 MAX_LINES: Final = 1000  # before its answer
 YES, NO, ERROR = 1.0, 0.0, -1.0
+TLS_MODES: Final = ("disabled", "optional", "optional_verify", "require", "require_verify")
 AUTH_STATES: Final = ("AUTH", "AUTH-PLAIN", "AUTH-LOGIN-USER")
 NOT_THE_PASSWORD: Final = frozenset({500, 501, 502, 503, 504, 530, 534, 538})  # RFC 4954 section 6
 
@@ -40,6 +41,40 @@ class HasTransports(Protocol):
 
 
 # ------------------------------------------------------------ SMTP
+
+
+class ServerOptions(Options):
+    """A server to ask."""
+
+    host: bytes | None = option(None, "The host or IP address; by default `lookup-mx`: those of the recipient's MX.")
+    port: int = option(25, "The TCP port.")
+    helo: bytes | None = option(None, "The HELO name; by default this system's.")
+    sourceip: bytes | None = option(None, "The source address: an IP address, or `netaddr:ID`.")
+    sourceipid: bytes | None = option(None, "The id of a source address.")
+    nonlocal_source: bool = option(False, "Allow a source address that this system does not have.")
+    saslusername: bytes | None = option(None, "Log in with this name before MAIL FROM.")
+    saslpassword: bytes | None = option(None, "Its password.")
+    sasl_username: bytes | None = option(None, "The older name of saslusername.")
+    sasl_password: bytes | None = option(None, "The older name of saslpassword.")
+    tls: bytes = option(b"disabled", f"One of {', '.join(TLS_MODES)}; `verify`: the certificate is checked.")
+    tls_sni: bytes | bool = option(False, "The name to ask for by SNI; true: the host's.")
+    tls_protocols: bytes = option(
+        EVERY_PROTOCOL, "The TLS protocols, separated by commas; those after `!` are left out."
+    )
+    tls_ciphers: bytes | None = option(None, "The ciphers of TLS up to 1.2, as OpenSSL lists them.")
+    tls_verify_host: bool = option(False, "The certificate must be for the host.")
+    tls_verify_name: Array | None = option(None, "Host names, one of which the certificate must be for.")
+    tls_default_ca: bool = option(False, "The authorities that this system knows; there are no others.")
+    tls_client_cert: bytes | None = option(None, "Our certificate, its chain and its private key as PEM text.")
+    tls_capture_peer_cert: bool = option(False, "Give the peer's certificate in the extended result.")
+    xclient: Array | None = option(None, "Attributes of an XCLIENT command, name to value.")
+    protocol: bytes = option(b"smtp", "`smtp` or `lmtp` (RFC 2033).")
+    mx_include: Array | None = option(None, "Only mail hosts of these names, or one label below `*.` of them.")
+    mx_exclude: Array | None = option(None, "No mail hosts of these names, or one label below `*.` of them.")
+    timeout: Array | None = option(
+        None, "How long states may take: BANNER, EHLO, MAIL, RCPT and others.", unit="seconds"
+    )
+    connect_timeout: float = option(30.0, "How long connecting may take.", unit="seconds")
 
 
 class RcptOptions(Options):
@@ -113,6 +148,8 @@ async def smtp_lookup_rcpt(
         if ($found === 0)
             echo "unknown user";
     """
+    from hsl.library import smtpclient
+
     function = "smtp_lookup_rcpt"
     settings = smtpclient.read_settings(run, function, server_options(run, function, server))
     origin = smtpclient.read_address(function, "parameter 2 (sender)", sender, null=True)
@@ -124,7 +161,7 @@ async def smtp_lookup_rcpt(
         outcome.tls = session.tls_array()
         outcome.replied(await session.envelope(origin, target), on_rcptto=True)
         outcome.value = YES
-    except Refused as refused:
+    except smtpclient.Refused as refused:
         outcome.refused(refused, () if session is None else ("MAIL", "RCPT"))
     except (NetworkError, OSError) as error:
         outcome.failed(error)
@@ -149,6 +186,8 @@ async def smtp_lookup_auth(run: Run, server: bytes | ServerOptions, username: by
         if (smtp_lookup_auth($server, "someone", "password") == 1)
             echo "welcome";
     """
+    from hsl.library import smtpclient
+
     function = "smtp_lookup_auth"
     options = server_options(run, function, server)
     settings = smtpclient.read_settings(run, function, options)
@@ -158,7 +197,7 @@ async def smtp_lookup_auth(run: Run, server: bytes | ServerOptions, username: by
         session = await smtpclient.connect(run, settings, b"")
         await session.login(username, password)
         outcome.value = YES
-    except Refused as refused:
+    except smtpclient.Refused as refused:
         outcome.refused(refused, () if session is None else AUTH_STATES, NOT_THE_PASSWORD)
     except (NetworkError, OSError) as error:
         outcome.failed(error)
@@ -226,7 +265,7 @@ async def dovecot_lookup_auth(run: Run, options: DovecotOptions, username: bytes
     deadline = deadline_of(run, options.timeout)
     channel: Channel | None = None
     try:
-        channel = await dial(run, function, host, port, socket.SOCK_STREAM, deadline)
+        channel = await dial(run, function, host, port, deadline)
         return await ask_dovecot(channel, deadline, dovecot_request(options, username, password))
     except (NetworkError, OSError):
         return ERROR
@@ -236,6 +275,8 @@ async def dovecot_lookup_auth(run: Run, options: DovecotOptions, username: bytes
 
 
 def dovecot_request(options: DovecotOptions, username: bytes, password: bytes) -> bytes:
+    from base64 import b64encode
+
     fields = [b"AUTH", b"1", b"PLAIN", b"service=" + escaped(options.service)]
     fields += [b"secured"] if options.secured else []
     fields += [name + b"=" + escaped(value) for name, value in ((b"rip", options.rip), (b"lip", options.lip)) if value]
@@ -306,6 +347,8 @@ async def radius_authen(
         if (radius_authen($server, "someone", "password") == 1)
             echo "welcome";
     """
+    from hsl.library import radius
+
     function = "radius_authen"
     host, port = read_service(function, options, options.port)
     secret = read_secret(function, options.secret)
@@ -320,7 +363,7 @@ async def radius_authen(
     channel: Channel | None = None
     try:
         deadline = deadline_of(run, options.timeout)
-        channel = await dial(run, function, host, port, socket.SOCK_DGRAM, deadline)
+        channel = await dial(run, function, host, port, deadline, datagram=True)
         for _ in range(options.retry + 1):
             code = await ask_radius(channel, question, deadline_of(run, options.timeout))
             if code is not None:
@@ -334,6 +377,8 @@ async def radius_authen(
 
 
 def read_vendor(function: str, strings: Array | None) -> Iterator[tuple[int, bytes]]:
+    from hsl.library import radius
+
     for key, value in () if strings is None else strings.pairs():
         number = to_number(key) + 1 if isinstance(key, float) else 0
         text = to_string(value)
@@ -345,10 +390,12 @@ def read_vendor(function: str, strings: Array | None) -> Iterator[tuple[int, byt
 
 async def ask_radius(channel: Channel, question: radius.Question, deadline: float) -> int | None:
     """The code of the answer; None when no right one comes in time. Raises OSError."""
+    from hsl.library.radius import MAX_PACKET
+
     await channel.send(question.packet, deadline)
     try:
         while True:
-            code = question.answer(await channel.receive(radius.MAX_PACKET, deadline))
+            code = question.answer(await channel.receive(MAX_PACKET, deadline))
             if code is not None:
                 return code
     except TimeoutError:
@@ -375,6 +422,8 @@ async def tacplus_authen(run: Run, options: TacplusOptions, username: bytes, pas
         if (tacplus_authen($server, "someone", "password") == 1)
             echo "welcome";
     """
+    from hsl.library import tacplus
+
     function = "tacplus_authen"
     place = read_service(function, options, options.port)
     secret = read_secret(function, options.secret)
@@ -399,6 +448,8 @@ async def tacplus_author(run: Run, options: TacplusOptions, username: bytes, avp
         if (is_array($granted))
             echo length($granted);
     """
+    from hsl.library import tacplus
+
     function = "tacplus_author"
     place = read_service(function, options, options.port)
     secret = read_secret(function, options.secret)
@@ -420,10 +471,12 @@ async def ask_tacplus(
     run: Run, function: str, place: tuple[str, int], timeout: float, kind: int, body: bytes, secret: bytes
 ) -> bytes | None:
     """The body of the server's answer; None when there is none."""
+    from hsl.library import tacplus
+
     deadline = deadline_of(run, timeout)
     channel: Channel | None = None
     try:
-        channel = await dial(run, function, *place, socket.SOCK_STREAM, deadline)
+        channel = await dial(run, function, *place, deadline)
         session = tacplus.Exchange(kind, secret)
         await send_all(channel, session.packet(body), deadline)
         reader = LineReader(channel, MAX_LINE)

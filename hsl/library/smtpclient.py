@@ -16,19 +16,18 @@ from ipaddress import ip_address
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from hsl.builtins import Options, option
 from hsl.errors import ScriptError, near
 from hsl.library.channels import Channel, LineReader, TLSChannel, deadline_of, dial
 from hsl.library.network import NetworkError, network_of
+from hsl.library.protocols import TLS_MODES, ServerOptions
 from hsl.library.sockets import bind_source
-from hsl.library.tls import EVERY_PROTOCOL, certificate_is_for, client_context, read_names, server_name
+from hsl.library.tls import certificate_is_for, client_context, read_names, server_name
 from hsl.values import Array, Value, to_number, to_string
 
 if TYPE_CHECKING:
     from hsl.run import Run
 
 LOOKUP_MX: Final = "lookup-mx"
-TLS_MODES: Final = ("disabled", "optional", "optional_verify", "require", "require_verify")
 STATES: Final = {  # seconds that each may take (RFC 5321 section 4.5.3.2)
     "CONNECT": 30.0, "BANNER": 300.0, "HELO": 300.0, "EHLO": 300.0, "LHLO": 300.0, "STARTTLS": 120.0, "AUTH": 300.0,
     "AUTH-CRAM-MD5": 300.0, "AUTH-PLAIN": 300.0, "AUTH-LOGIN": 300.0, "AUTH-LOGIN-USER": 300.0, "XCLIENT": 300.0,
@@ -45,40 +44,6 @@ DOMAIN: Final = re.compile(rb'[^\x00-\x20"<>@\x7f]*\Z')
 PATTERN: Final = re.compile(r"(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?\Z")
 KEYWORD: Final = re.compile(rb"[A-Za-z0-9-]{1,64}\Z")
 XTEXT: Final = re.compile(rb"[^!-*,-<>-~]")
-
-
-class ServerOptions(Options):
-    """A server to ask."""
-
-    host: bytes | None = option(None, "The host or IP address; by default `lookup-mx`: those of the recipient's MX.")
-    port: int = option(25, "The TCP port.")
-    helo: bytes | None = option(None, "The HELO name; by default this system's.")
-    sourceip: bytes | None = option(None, "The source address: an IP address, or `netaddr:ID`.")
-    sourceipid: bytes | None = option(None, "The id of a source address.")
-    nonlocal_source: bool = option(False, "Allow a source address that this system does not have.")
-    saslusername: bytes | None = option(None, "Log in with this name before MAIL FROM.")
-    saslpassword: bytes | None = option(None, "Its password.")
-    sasl_username: bytes | None = option(None, "The older name of saslusername.")
-    sasl_password: bytes | None = option(None, "The older name of saslpassword.")
-    tls: bytes = option(b"disabled", f"One of {', '.join(TLS_MODES)}; `verify`: the certificate is checked.")
-    tls_sni: bytes | bool = option(False, "The name to ask for by SNI; true: the host's.")
-    tls_protocols: bytes = option(
-        EVERY_PROTOCOL, "The TLS protocols, separated by commas; those after `!` are left out."
-    )
-    tls_ciphers: bytes | None = option(None, "The ciphers of TLS up to 1.2, as OpenSSL lists them.")
-    tls_verify_host: bool = option(False, "The certificate must be for the host.")
-    tls_verify_name: Array | None = option(None, "Host names, one of which the certificate must be for.")
-    tls_default_ca: bool = option(False, "The authorities that this system knows; there are no others.")
-    tls_client_cert: bytes | None = option(None, "Our certificate, its chain and its private key as PEM text.")
-    tls_capture_peer_cert: bool = option(False, "Give the peer's certificate in the extended result.")
-    xclient: Array | None = option(None, "Attributes of an XCLIENT command, name to value.")
-    protocol: bytes = option(b"smtp", "`smtp` or `lmtp` (RFC 2033).")
-    mx_include: Array | None = option(None, "Only mail hosts of these names, or one label below `*.` of them.")
-    mx_exclude: Array | None = option(None, "No mail hosts of these names, or one label below `*.` of them.")
-    timeout: Array | None = option(
-        None, "How long states may take: BANNER, EHLO, MAIL, RCPT and others.", unit="seconds"
-    )
-    connect_timeout: float = option(30.0, "How long connecting may take.", unit="seconds")
 
 
 class Reply(NamedTuple):
@@ -446,7 +411,7 @@ async def connect_host(run: Run, settings: Settings, host: str, tls: str) -> Ses
         prepare = partial(bind_source, address=settings.source, nonlocal_source=settings.options.nonlocal_source)
     deadline = deadline_of(run, settings.timeouts["CONNECT"])
     port = settings.options.port
-    channel = await dial(run, settings.function, host, port, socket.SOCK_STREAM, deadline, prepare)
+    channel = await dial(run, settings.function, host, port, deadline, prepare=prepare)
     session = Session(run, settings, host, channel)
     try:
         await session.open(tls)
