@@ -84,7 +84,7 @@ async def show_run(bench: Workbench, program: Program) -> int:
             break
     if bench.scene.stage == "data":
         verdict, mails = await bench.data_result(failed)
-        if several:
+        if several or outcome.verdict.action == "done":
             for line in reply_lines("reply to all: ", bench.reply_text(verdict) or ""):
                 click.echo(line)
         show_mails(mails)

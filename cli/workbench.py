@@ -294,9 +294,9 @@ class Workbench:
                 context.first_act = 0
 
     def reply_text(self, verdict: Verdict) -> str | None:
-        """The SMTP reply that a verdict means, where its stage answers a client."""
+        """The SMTP reply that a verdict means, where its stage answers a client; none for Done(): all acts count."""
         stage = STAGES[self.scene.stage]
-        if not stage.answers:
+        if not stage.answers or verdict.action == "done":
             return None
         return str(self.runner.reply(stage.name, verdict))
 

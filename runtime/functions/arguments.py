@@ -36,7 +36,7 @@ LOCALPART = re.compile(
 DOMAIN = re.compile(
     rb"(?:[A-Za-z0-9_\x80-\xff](?:[A-Za-z0-9_.\x80-\xff-]{0,253}[A-Za-z0-9_\x80-\xff])?|\[[^\[\]\s]{1,60}\])\Z"
 )
-
+HELO = re.compile(rb"[A-Za-z0-9_.:\[\]-]{1,255}\Z")
 KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}\Z")
 ESMTP_VALUE = re.compile(rb"[!-<>-~]{0,1000}\Z")
 
@@ -160,12 +160,25 @@ def show_address(run: Run, variable: str, address: Address) -> bytes:
     return address.text
 
 
-def want_ip(function: str, name: str) -> str:
-    """An IP address in its usual form."""
+def is_helo(name: bytes) -> bool:
+    """Whether a client may call itself that: a host name or an address literal (RFC 5321 4.1.1.1)."""
+    return HELO.match(name) is not None
+
+
+def read_ip(name: str) -> str | None:
+    """An IP address in its usual form, or none."""
     try:
         return str(ipaddress.ip_address(name))
     except ValueError:
-        raise ScriptError(f"{function}(): wanted an IP address, got {name!r}") from None
+        return None
+
+
+def want_ip(function: str, name: str) -> str:
+    """An IP address in its usual form."""
+    address = read_ip(name)
+    if address is None:
+        raise ScriptError(f"{function}(): wanted an IP address, got {name!r}")
+    return address
 
 
 def want_delay(function: str, where: str, delay: float) -> float:

@@ -16,14 +16,15 @@ from hsl.runtime.context import DataContext, string, text
 from hsl.runtime.data import Destination, act
 from hsl.runtime.functions.arguments import (
     host,
+    is_helo,
     metadata_array,
     read_address,
+    read_ip,
     reason_lines,
     reply_codes,
     show_address,
     want_address,
     want_delay,
-    want_ip,
     want_metadata,
     want_quotas,
     want_transport,
@@ -327,25 +328,29 @@ def set_delayed_deliver(run: Run, delay: float) -> None:
 
 
 @arguments.function("SetSenderIP")
-def set_sender_ip(run: Run, ip: bytes) -> bytes:
-    """Change the client's IP address for this and all later recipients.
+def set_sender_ip(run: Run, ip: bytes) -> bytes | None:
+    """Change the client's IP address for this and all later recipients. Returns it, or none if it is no IP address.
 
     Example:
         SetSenderIP("192.0.2.1");
     """
-    address = want_ip("SetSenderIP", text(ip))
+    address = read_ip(text(ip))
+    if address is None:
+        return None
     host(run, DataContext).state.senderip = address
     run.set_variable("senderip", string(address))
     return string(address)
 
 
 @arguments.function("SetSenderHELO")
-def set_sender_helo(run: Run, hostname: bytes) -> bytes:
-    """Change the client's HELO name for this and all later recipients.
+def set_sender_helo(run: Run, hostname: bytes) -> bytes | None:
+    """Change the client's HELO name for this and all later recipients. Returns it, or none if it is no host name.
 
     Example:
         SetSenderHELO("client.example.com");
     """
+    if not is_helo(hostname):
+        return None
     host(run, DataContext).state.senderhelo = hostname
     run.set_variable("senderhelo", hostname)
     return hostname

@@ -29,7 +29,9 @@ from hsl.runtime.functions.arguments import (
     FingerprintOptions,
     RefusalOptions,
     host,
+    is_helo,
     read_address,
+    read_ip,
     reason_lines,
     reply_codes,
     show_address,
@@ -43,7 +45,6 @@ from hsl.values import Array, type_name
 
 chapter = Chapter("SMTP session")
 REFUSING = ("connect", "helo", "auth", "mailfrom", "rcptto", "data")
-HELO = re.compile(rb"[A-Za-z0-9_.:\[\]-]{1,255}\Z")
 CODE = re.compile(r"([45]\d\d)(?:[ -]|\Z)")
 
 
@@ -253,9 +254,8 @@ def set_sender_ip(run: Run, senderip: bytes) -> bytes | None:
     Example:
         if (inet_includes($senderip, "64:ff9b::/96")) SetSenderIP(inet_ntop(inet_pton($senderip)[12:16]));
     """
-    try:
-        address = want_ip("SetSenderIP", text(senderip))
-    except ScriptError:
+    address = read_ip(text(senderip))
+    if address is None:
         return None
     host(run, ConnectContext).connection.remoteip = address
     run.set_variable("senderip", string(address))
@@ -269,7 +269,7 @@ def set_helo(run: Run, senderhelo: bytes) -> bytes | None:
     Example:
         SetHELO("client.example.com");
     """
-    if not HELO.match(senderhelo):
+    if not is_helo(senderhelo):
         return None
     host(run, HeloContext).host = senderhelo
     run.set_variable("senderhelo", senderhelo)

@@ -200,6 +200,19 @@ def test_several_recipients_have_one_reply(invoke: Invoke, script: Script) -> No
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "reply"),
+    [
+        ("Done();", "421 4.7.1 Please try again later"),
+        ('CopyMail("b@example.net"); Abort();', "250 2.0.0 Ok"),
+    ],
+)
+def test_done_leaves_the_reply_to_what_was_done_before(invoke: Invoke, script: Script, text: str, reply: str) -> None:
+    done = invoke("run", "--stage", "data", script(text))
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[:2] == ["verdict: done", f"reply to all: {reply}"]
+
+
 def test_gtube_is_spam_to_the_embedded_scanner(invoke: Invoke, script: Script) -> None:
     path = script("echo ScanSA() > 900;\necho ScanRPD();\n")
     assert invoke("run", "--stage", "data", "--message", DATA / "gtube.eml", path).stdout.startswith("true\n100\n")

@@ -204,7 +204,6 @@ REFUSED = [
     ('SetMetaData(["a"]);', "wanted string keys and string values", ""),
     ('SetMetaData(["a" => str_repeat("x", 70000)]);', "metadata exceeds", ""),
     ("SetDelayedDeliver(-1);", "wanted seconds from 0", ""),
-    ('SetSenderIP("nonsense");', "wanted an IP address", ""),
     ('AddHeader("a b", "c");', "a header name is printable ASCII", ""),
     ("for ($i = 0; $i < 1000; $i++) CopyMail();", "more than 100 actions", ""),
     ("GetHeaders(false);", "wanted a name or true", ""),
@@ -216,6 +215,17 @@ async def test_wrong_use_defers(world: Any, script: str, message: str, hint: str
     outcome = await world.data(script.replace('str_repeat("x", 70000)', '"' + "x" * 70000 + '"'))
     assert (str(outcome.reply([])), outcome.mails) == (TROUBLE, [])
     assert world.logged("error script-error", message, hint)
+
+
+async def test_the_sender_as_scripts_set_it_or_none(world: Any) -> None:
+    script = """
+    echo [SetSenderIP("2001:db8:0::1"), SetSenderIP("nonsense"), SetSenderHELO("other"), SetSenderHELO("a\\r\\nb")];
+    echo "$senderip $senderhelo";
+    """
+    await world.data(script)
+    given, now = (line.partition("text=")[2].replace('\\"', '"') for line in world.logged("echo"))
+    assert given.strip('"') == '[0=>"2001:db8::1",1=>none,2=>"other",3=>none]'
+    assert now == '"2001:db8::1 other"'
 
 
 ADDRESSES = [
