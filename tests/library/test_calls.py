@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -400,7 +401,8 @@ def same(got: Any, wanted: Any) -> bool:
 
 
 def label(case: tuple[str, list[Any], Any]) -> str:
-    return f"{case[0]}({', '.join(map(repr, case[1]))})"[:60].replace("::", ":")
+    text = f"{case[0]}({', '.join(map(repr, case[1]))})"
+    return re.sub(r" at 0x[0-9a-f]+", "", text)[:60].replace("::", ":")
 
 
 @pytest.mark.parametrize("case", GOOD, ids=label)
