@@ -14,7 +14,7 @@ from hsl.mime import coding
 from hsl.mime.changes import UNCHANGED, Change, Splice, State, Wrap, new_boundary
 from hsl.mime.fields import FIELD, Field, HeaderReader, check_size, join_values, make_field
 from hsl.mime.render import Piece, Renderer
-from hsl.mime.source import CHUNK, BytesBody, Source, Window, pieces
+from hsl.mime.source import CHUNK, BytesBody, Checked, Source, Window, pieces
 from hsl.mime.tree import Part, Splitter
 from hsl.values import MAX_STRING
 
@@ -60,6 +60,7 @@ class MailModel:
 
     def __init__(self, source: Source, lead: bytes = b"") -> None:
         self.source = source
+        self.reader = Checked(source)
         self.lead = lead
         self.root = Part(None, 0)
         self.state = START
@@ -77,7 +78,7 @@ class MailModel:
         """The message as a tree of parts, split once. `pause` is called now and then, and may raise."""
         if not self.was_split:
             self.root.forget()
-            Splitter(self.source, pause).run(self.root)
+            Splitter(self.reader, pause).run(self.root)
             self.was_split = True
         return self.root
 
@@ -89,14 +90,14 @@ class MailModel:
                 self.read_head()
             if part.too_large:
                 raise ScriptError(f"the message's header block {part.too_large}")
-            found = self.received[part] = parse_fields(self.source.read_at(part.first, part.headers_end), self.newline)
+            found = self.received[part] = parse_fields(self.reader.read_at(part.first, part.headers_end), self.newline)
         return found
 
     def read_head(self) -> None:
         """Where the message's own header ends, without a look at what comes after it."""
         if self.was_split or self.root.body:
             return
-        reader = HeaderReader(Window(self.source), 0, envelope=True)
+        reader = HeaderReader(Window(self.reader), 0, envelope=True)
         while reader.next_field() is not None:
             pass
         root = self.root
@@ -108,7 +109,7 @@ class MailModel:
     def newline(self) -> bytes:
         """The message's line break: that of its first line, CRLF without one."""
         if self.line_break is None:
-            start = self.source.read_at(0, min(CHUNK, self.source.size))
+            start = self.reader.read_at(0, min(CHUNK, self.source.size))
             end = start.find(b"\n")
             self.line_break = b"\n" if end >= 0 and start[end - 1 : end] != b"\r" else b"\r\n"
         return self.line_break
@@ -117,7 +118,7 @@ class MailModel:
         """Received bytes. Raises ScriptError over the limit of a string."""
         if end - start > MAX_STRING:
             raise ScriptError(f"string exceeds {MAX_STRING} bytes")
-        return self.source.read_at(start, end)
+        return self.reader.read_at(start, end)
 
     def content(self, part: Part, decoded: bool = True) -> bytes:
         """The content of a part, its transfer encoding decoded; that of a multipart or message as it stands."""
@@ -333,18 +334,18 @@ class MailModel:
         """A part as it would leave now."""
         renderer = self.renderer()
         renderer.part(part)
-        return self.joined(Version(0, self.source, renderer.pieces))
+        return self.joined(renderer.pieces)
 
     def current_bytes(self) -> bytes:
         """The message as it would leave now, without the lead."""
-        return self.joined(self.bare_version())
+        return self.joined(self.all_pieces())
 
     def bare_version(self) -> Version:
         """The message as it is now, without the lead."""
         return Version(self.state.serial, self.source, self.all_pieces())
 
-    @staticmethod
-    def joined(version: Version) -> bytes:
+    def joined(self, found: Sequence[Piece]) -> bytes:
+        version = Version(0, self.reader, found)
         if version.size > MAX_STRING:
             raise ScriptError(f"string exceeds {MAX_STRING} bytes")
         return b"".join(version.chunks())
@@ -426,7 +427,7 @@ class MailModel:
         return [*renderer.pieces, *behind]
 
     def renderer(self) -> Renderer:
-        return Renderer(self.source, self.state, self.newline, self.fields)
+        return Renderer(self.reader, self.state, self.newline, self.fields)
 
 
 def parse_fields(block: bytes, newline: bytes) -> tuple[Field, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+from hsl.errors import ScriptError
+
 CHUNK: Final = 64 * 1024
 BREAK: Final = 2  # bytes of the longest line break
 
@@ -41,6 +43,28 @@ class BytesBody:
 
     def read_at(self, start: int, end: int) -> bytes:
         return self.data[start:end]
+
+
+class Checked:
+    """A source for scripts: what cannot be read (any more) is a ScriptError."""
+
+    __slots__ = ("source",)
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    @property
+    def size(self) -> int:
+        return self.source.size
+
+    def chunks(self) -> Iterator[bytes]:
+        return self.source.chunks()
+
+    def read_at(self, start: int, end: int) -> bytes:
+        try:
+            return self.source.read_at(start, end)
+        except (OSError, ValueError):
+            raise ScriptError("the message cannot be read any more") from None
 
 
 def pieces(data: bytes) -> Iterator[bytes]:

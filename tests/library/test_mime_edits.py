@@ -428,3 +428,12 @@ def test_a_file_of_a_message_that_is_gone() -> None:
     with pytest.raises(OSError, match="gone"):
         file.read()
     file.close()
+    mail = MailModel(Gone(TWO))
+    for read in (
+        mail.split,
+        lambda: mail.fields(mail.root),
+        lambda: mail.delete_field(mail.root, b"X"),
+        mail.current_bytes,
+    ):
+        with pytest.raises(ScriptError, match="cannot be read any more"):
+            read()
