@@ -220,7 +220,7 @@ def test_callbacks() -> None:
         ('return "x";', ScriptError, "the function returned string, wanted sint32"),
         ("return none;", ScriptError, "the function returned none, wanted sint32"),
         ("sleep(1);", ScriptError, "this function waits"),
-        ("while (true) {}", BudgetError, "seconds"),
+        ("while (true) {}", BudgetError, "budget"),
     ],
 )
 def test_errors_pass_through_c_code(body: str, error: type[ScriptError], message: str) -> None:
