@@ -19,6 +19,7 @@ chapter = Chapter("DNS")
 MAX_DOMAIN = 1024  # bytes of what is taken for a domain at all
 MAX_LABEL = 63  # RFC 1035 2.3.4
 MAX_NAME = 253
+DNS_PORT = 53
 RESOLVER_ERRORS = {"TIMEOUT": b"TRY_AGAIN", "NOERROR": b"NO_DATA"}  # as h_errno names them; others are DNS statuses
 
 
@@ -28,6 +29,7 @@ class QueryOptions(Options):
     type: bytes = option(b"a", "`a`, `aaaa`, `mx`, `txt`, `cname`, `ns`, `ptr`, or any other type by its name.")
     timeout: float = option(5.0, "How long to wait for an answer.", unit="seconds")
     servers: Array | None = option(None, "Addresses of resolvers (`address:port` too); the system's by default.")
+    port: float = option(53.0, "The port of `servers`.")
 
 
 @chapter.function("dns_query")
@@ -49,16 +51,18 @@ async def dns_query(run: Run, host: bytes, options: QueryOptions | None = None) 
         foreach ($answer["result"] ?? [] as $host) echo $host;
     """
     options = options or QueryOptions()
-    answer = await ask(run, "dns_query", host, options.type, options.servers, options.timeout)
+    answer = await ask(run, "dns_query", host, options.type, options.servers, options.timeout, options.port)
     return extended(answer, options.type)
 
 
-async def ask(run: Run, function: str, host: bytes, kind: bytes, servers: Array | None, timeout: float) -> DNSAnswer:
+async def ask(
+    run: Run, function: str, host: bytes, kind: bytes, servers: Array | None, timeout: float, port: float = 53.0
+) -> DNSAnswer:
     """One question; all wrong values are ScriptErrors of the function."""
     if not 0 < timeout < float("inf"):
         raise ScriptError(f"{function}(): timeout: wanted seconds, got {timeout:g}")
     network = network_of(run, function)
-    named = read_servers(function, servers)
+    named = [with_port(server, read_port(function, port)) for server in read_servers(function, servers)]
     try:
         return await network.dns.query(
             host.decode("utf-8", "surrogateescape"),
@@ -77,6 +81,19 @@ def read_servers(function: str, servers: Array | None) -> list[str]:
             raise ScriptError(f"{function}(): servers: wanted strings, got {type_name(server)}")
         found.append(server.decode("utf-8", "replace"))
     return found
+
+
+def read_port(function: str, port: float) -> int:
+    if not (1 <= port <= 65535 and port.is_integer()):
+        raise ScriptError(f"{function}(): option port: wanted 1 to 65535, got {port:g}")
+    return int(port)
+
+
+def with_port(server: str, port: int) -> str:
+    """The server with a port: its own, else that one."""
+    if port == DNS_PORT or "]:" in server or server.count(":") == 1:
+        return server
+    return f"[{server}]:{port}" if server.count(":") > 1 and not server.startswith("[") else f"{server}:{port}"
 
 
 def plain_records(answer: DNSAnswer, kind: bytes) -> list[bytes]:

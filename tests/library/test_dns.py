@@ -98,7 +98,21 @@ async def test_what_a_validating_resolver_says() -> None:
         assert await lines_of(text, network) == [b'["result"=>[0=>"192.0.2.1"],"dnssec"=>true]', b"true"]
 
 
+@pytest.mark.asyncio
+async def test_the_port_of_servers() -> None:
+    async with dns_server(ZONE) as server:
+        _, _, port = server.address.rpartition(":")
+        text = f"""
+        echo dns_query("one.example", ["servers" => ["127.0.0.1"], "port" => {port}])["result"];
+        echo dns_query("one.example", ["servers" => ["{server.address}"], "port" => 9])["result"];
+        """
+        assert await lines_of(text, ScriptNetwork(servers=["127.0.0.1"], port=1)) == [b'[0=>"192.0.2.1"]'] * 2
+
+
 ERRORS = [
+    ('dns_query("a", ["servers" => ["127.0.0.1"], "port" => 0])', "option port: wanted 1 to 65535, got 0"),
+    ('dns_query("a", ["servers" => ["127.0.0.1"], "port" => 5.5])', "option port: wanted 1 to 65535, got 5.5"),
+    ('dns_query("a", ["servers" => ["fe80::1"], "port" => 80])', "not permitted (scripting.network)"),
     ('dns_query("a", ["type" => "nothing"])', "dns_query(): there is no record type 'NOTHING'"),
     ('dns_query("a", ["type" => "axfr"])', "cannot be asked for"),
     ('dns_query("a", ["type" => 5])', "option type: wanted string, got number"),
