@@ -22,7 +22,7 @@ demo: $(READY)
 test: $(READY)
 	@tools/packages $(PACKAGES_TEST)
 	@$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 	@$(MAKE) --no-print-directory test-compiled
 	@$(BIN)/python tests/support/catalogue.py
 
@@ -32,10 +32,11 @@ test-full: test
 	@tools/corpus
 	$(BIN)/python -m pytest -q -m full
 
-# The tests of the language and its library once more, on the compiled package: from a folder where `import hsl` finds it.
+# What runs scripts once more, on the compiled package: from a folder where `import hsl` finds it.
+COMPILED := compiled.py language library runtime smtpd gateway cli
 test-compiled: $(READY)
-	@python=$$(tools/compiled-venv $(BIN)) && cd build/compiled && $$python -m pytest -q -p no:cacheprovider \
-		-c ../../pyproject.toml ../../tests/compiled.py ../../tests/language ../../tests/library
+	@python=$$(tools/compiled-venv $(BIN)) && cd build/compiled && $$python -m pytest -q -n auto -p no:cacheprovider \
+		-c ../../pyproject.toml $(COMPILED:%=../../tests/%)
 
 test-quick: $(READY)
 	$(BIN)/python -m pytest -q -x tests/language tests/library
