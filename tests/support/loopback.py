@@ -38,7 +38,8 @@ async def await_script(text: str, host: object = None, seconds: float = DEADLINE
 class Peer:
     """A listener whose connections are served one after the other by a function, each in the same thread.
 
-    What the function raises is raised again at the end, but for a connection that the script ended. A connection is closed when the function returns.
+    What the function raises is raised again at the end, but for a connection that the script ended. A connection is
+    closed when the function returns.
     """
 
     def __init__(self, serve: Serve, family: int = socket.AF_INET, place: Any = ("127.0.0.1", 0)) -> None:
