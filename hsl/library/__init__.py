@@ -49,6 +49,8 @@ CHAPTERS: tuple[Chapter, ...] = (
     http.chapter,
     urls.parsing,
     ffi.chapter,
+    ldap.chapter,
+    protocols.chapter,
     files.chapter,
     packing.chapter,
     exceptions.chapter,
@@ -62,8 +64,6 @@ CHAPTERS: tuple[Chapter, ...] = (
     sharedmemory.chapter,
     absent.chapter,
     sockets.chapter,
-    ldap.chapter,
-    protocols.chapter,
 )
 
 
