@@ -135,6 +135,8 @@ def shown(value: object) -> str:
         return printable(value.decode("utf-8", "replace"))
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ",".join(map(shown, value))
     return f"{value:g}" if isinstance(value, float) else printable(str(value))
 
 

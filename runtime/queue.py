@@ -185,8 +185,8 @@ class SQLiteQueue(QueueView):
 
         Returns after the commit is on disk. The work goes on when the caller is cancelled. The arguments are copied
         at once (a large body is read later, in another thread). Of an entry in `update` state, due, retry, metadata,
-        error, transportid, recipient and sender are stored; it is no longer claimed. Ids that are not, or no longer,
-        in the queue are ignored. The size of a new entry is its body's.
+        error, transportid, recipient, sender and quotas are stored; it is no longer claimed. Ids that are not, or no
+        longer, in the queue are ignored. The size of a new entry is its body's.
 
         Raises QueueFull when the disk does not take it, QueueClosed, ValueError for an entry or a body that is not
         right, and what reading a body raises. Whatever it raises, nothing has changed, and claims stand.

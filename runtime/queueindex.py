@@ -13,7 +13,7 @@ from heapq import heapify, heappop, heappush
 from hsl.runtime.model import ACTIVE, HOLD, QueueEntry
 from hsl.runtime.protocols import QUEUE_FILTERS
 
-MUTABLE = ("state", "due", "retry", "metadata", "error", "transportid", "recipient", "sender")
+MUTABLE = ("state", "due", "retry", "metadata", "error", "transportid", "recipient", "sender", "quotas")
 SLACK = 1024  # stale items that the heap may hold before it is rebuilt
 
 KEYS: Mapping[str, Callable[[QueueEntry], bytes]] = {

@@ -60,10 +60,10 @@ CREATE TABLE entry (
 MIGRATIONS = {1: "ALTER TABLE entry ADD COLUMN quotas TEXT NOT NULL DEFAULT '[]'"}
 FIXED = (
     "id", "body", "transactionid", "serverid", "senderip", "senderhelo", "saslusername", "jobid", "actionid", "size",
-    "eightbit", "smtputf8", "ts", "quarantine", "quotas",
+    "eightbit", "smtputf8", "ts", "quarantine",
 )  # fmt: skip
 CHANGING = (
-    "state", "due", "retry", "metadata", "error", "transportid",
+    "quotas", "state", "due", "retry", "metadata", "error", "transportid",
     "senderlocal", "senderdomain", "recipientlocal", "recipientdomain",
 )  # fmt: skip
 
@@ -118,7 +118,8 @@ def unpack_quotas(text: str) -> tuple[bytes, ...]:
 
 def changing_row(entry: QueueEntry) -> Row:
     return (
-        entry.state, entry.due, entry.retry, pack_metadata(entry.metadata), entry.error, entry.transportid,
+        pack_quotas(entry.quotas), entry.state, entry.due, entry.retry, pack_metadata(entry.metadata), entry.error,
+        entry.transportid,
         entry.sender.localpart, entry.sender.domain, entry.recipient.localpart, entry.recipient.domain,
     )  # fmt: skip
 
@@ -127,7 +128,6 @@ def entry_row(entry: QueueEntry) -> Row:
     fixed: Row = (
         entry.id, entry.body, entry.transaction, entry.serverid, entry.senderip, entry.senderhelo, entry.saslusername,
         entry.jobid, entry.actionid, entry.size, entry.eightbit, entry.smtputf8, entry.ts, entry.quarantine,
-        pack_quotas(entry.quotas),
     )  # fmt: skip
     return fixed + changing_row(entry)
 

@@ -77,6 +77,7 @@ class Outcome:
     reset_retry: bool = False
     transportid: str | None = None
     recipient: Address | None = None
+    quotas: tuple[bytes, ...] | None = None
 
 
 OPTIONS = frozenset(item.name for item in fields(Outcome)) - {"action"}
@@ -588,6 +589,7 @@ class Scheduler:
         entry.state = HOLD if outcome.hold or current.state == HOLD else DEFER
         entry.transportid = outcome.transportid or entry.transportid
         entry.recipient = outcome.recipient or entry.recipient
+        entry.quotas = entry.quotas if outcome.quotas is None else outcome.quotas
         entry.error = outcome.reason or (describe(work.attempt) if work.attempt else entry.error)
         return changes
 

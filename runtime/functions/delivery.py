@@ -26,6 +26,7 @@ from hsl.runtime.functions.arguments import (
     want_delay,
     want_metadata,
     want_parameters,
+    want_quotas,
     want_transport,
 )
 from hsl.runtime.functions.servers import (
@@ -94,6 +95,7 @@ class QueueOptions(RetryOptions):
     """The options of Queue()."""
 
     hold: bool = option(False, "Put the entry on hold.")
+    quotas: Array | None = option(None, "Names of quotas that the entry counts for from now on.")
     dsn: Array | None = option(None, "What SetDSN() takes.")
 
 
@@ -148,7 +150,9 @@ def queue(run: Run, options: QueueOptions | None = None) -> NoReturn:
     options = options or QueueOptions()
     if options.dsn is not None:
         keep_dsn(run, "Queue", DSNOptions.read("Queue", options.dsn))
-    requeue(run, "Queue", options, want_optional_delay("Queue", options.delay), hold=options.hold)
+    delay = want_optional_delay("Queue", options.delay)
+    quotas = None if options.quotas is None else want_quotas("Queue", options.quotas)
+    requeue(run, "Queue", options, delay, hold=options.hold, quotas=quotas)
 
 
 def want_optional_delay(function: str, delay: float | None) -> float | None:

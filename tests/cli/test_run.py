@@ -126,6 +126,7 @@ ON_STAGES = [
     ("postdelivery", ["--reply", "550 5.1.1 No"], "echo $errorndr;", ["5.1.1", "(no verdict): bounce"]),
     ("postdelivery", ["--reply", "550 No"], 'Queue(["delay" => 60, "hold" => true]);', ["queue delay=60 hold=true"]),
     ("predelivery", [], 'Reschedule(9, ["increment_retry" => false]);', ["queue delay=9 increment_retry=false"]),
+    ("predelivery", [], 'Queue(["quotas" => ["a", "b"]]);', ["verdict: queue quotas=a,b\n"]),
 ]  # fmt: skip
 
 

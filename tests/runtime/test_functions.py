@@ -171,6 +171,11 @@ QUEUED = [
         'Queue(["delay" => 9, "hold" => true, "reset_retry" => true, "transportid" => "archive"]);',
         {"delay": 9.0, "hold": True, "increment_retry": True, "reset_retry": True, "transportid": "archive"},
     ),
+    (
+        'Queue(["quotas" => ["a", "b", "a"]]);',
+        {"hold": False, "increment_retry": True, "reset_retry": False, "quotas": (b"a", b"b")},
+    ),
+    ('Queue(["quotas" => []]);', {"hold": False, "increment_retry": True, "reset_retry": False, "quotas": ()}),
 ]
 
 
@@ -262,6 +267,7 @@ WRONG_BEFORE = [
     ('Try(["connect_timeout" => 0]);', "wanted seconds"),
     ("Reschedule(-1);", "wanted seconds from 0"),
     ('Queue(["transportid" => "x"]);', "there is no transport"),
+    ('Queue(["quotas" => [""]]);', "wanted a name of 1 to 200 bytes"),
     ('CurrentConnections("a", "b", -1);', "wanted 0 to"),
     ('SetMetaData([1 => "x"]);', "wanted string keys"),
 ]

@@ -773,9 +773,12 @@ async def test_quotas_count_what_is_queued(tmp_path: Path) -> None:
         changed.state, changed.retry = DEFER, 4
         await queue.apply(update=[changed])
         assert queue.quota(odd) == (1, 5)
+        changed.quotas = (odd, b"later")
+        await queue.apply(update=[changed])
+        assert (queue.quota(b"a"), queue.quota(odd), queue.quota(b"later")) == ((1, 5), (1, 5), (1, 5))
         await queue.apply(delete=[two, three])
-        assert queue.quota(b"a") == (1, 5)
+        assert queue.quota(b"a") == (0, 0)
     async with opened(tmp_path) as queue:
-        assert (queue.quota(b"a"), queue.quota(odd)) == ((1, 5), (1, 5))
+        assert (queue.quota(b"later"), queue.quota(odd)) == ((1, 5), (1, 5))
         await queue.apply(delete=[one])
-        assert (queue.quota(b"a"), queue.quota(odd)) == ((0, 0), (0, 0))
+        assert (queue.quota(b"later"), queue.quota(odd)) == ((0, 0), (0, 0))

@@ -526,6 +526,17 @@ async def test_predelivery_queue(options: dict[str, Any], want: tuple[Any, ...])
         assert world.logged(" decision ")
 
 
+@pytest.mark.parametrize(
+    ("options", "want"), [({}, (b"a",)), ({"quotas": (b"b", b"c")}, (b"b", b"c")), ({"quotas": ()}, ())]
+)
+async def test_the_quotas_of_a_requeued_entry(options: dict[str, Any], want: tuple[bytes, ...]) -> None:
+    async with World() as world:
+        world.pre("queue", delay=30.0, **options)
+        entry = await world.settle(world.add(quotas=(b"a",)))
+        assert entry is not None
+        assert entry.quotas == want
+
+
 async def test_predelivery_delete_sends_no_report() -> None:
     async with World() as world:
         world.pre("delete")
