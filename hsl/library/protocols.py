@@ -71,6 +71,7 @@ class ServerOptions(Options):
     protocol: bytes = option(b"smtp", "`smtp` or `lmtp` (RFC 2033).")
     mx_include: Array | None = option(None, "Only mail hosts of these names, or one label below `*.` of them.")
     mx_exclude: Array | None = option(None, "No mail hosts of these names, or one label below `*.` of them.")
+    chunking: bool = option(True, "Without effect: no message is sent.")
     timeout: Array | None = option(
         None, "How long states may take: BANNER, EHLO, MAIL, RCPT and others.", unit="seconds"
     )

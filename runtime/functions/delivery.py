@@ -61,6 +61,7 @@ class TryOptions(ServerOptions):
         None, "The recipient: an address, or its `localpart`, `domain` and `params`."
     )
     jobid: bytes | None = option(None, "A job id for the queue entry.")
+    pooling: bool = option(False, "Without effect: every attempt has a connection of its own.")
     sourceip_random: bool = option(True, "Take any of several source addresses; false takes the first.")
 
 

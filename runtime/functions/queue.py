@@ -111,8 +111,8 @@ def queue_policy_delete(run: Run, id: bytes) -> bool:
 def queue_quota(run: Run, name: bytes) -> Array:
     """Return what a quota holds: the `count` and the `bytes` of the queued entries that were given its name.
 
-    Names are given by the option `quotas` of Deliver(), Quarantine(), mail() and queue(). An entry counts until it
-    leaves the queue, delivered or not.
+    Names are given by the option `quotas` of Deliver(), Quarantine(), Queue(), mail() and queue(). An entry counts
+    until it leaves the queue, delivered or not.
 
     Example:
         if (queue_quota("customer:17")["count"] > 1000) Defer("Your queue is full, try later");

@@ -65,6 +65,7 @@ class ServerOptions(TLSOptions):
     xclient: Array | None = option(None, "Attributes of an XCLIENT command, name to value.")
     mx_include: Array | None = option(None, "Only mail hosts of these names, or below `*.` of them.")
     mx_exclude: Array | None = option(None, "No mail hosts of these names, or below `*.` of them.")
+    chunking: bool = option(True, "Without effect: messages are sent by DATA.")
 
 
 def server_plan(
