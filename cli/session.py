@@ -74,7 +74,9 @@ class Session:
         self.inputs = 0
 
     async def close(self) -> None:
-        """End what the bench and the host have opened."""
+        """End what scripts, the bench and the host have opened."""
+        if self.workspace.run is not None:
+            self.workspace.run.close()
         if self.bench is not None:
             await self.bench.close()
         await self.host.close()

@@ -162,12 +162,13 @@ class Workspace:
         """A run of the program with what the runs before left; `given` is for Run."""
         if self.run is None:
             self.run = Run(program, **given)
+            self.run.goes_on = True
             return self.run
-        run, before, modules = self.run, self.run.globals, self.run.modules
+        run, before, modules, closing = self.run, self.run.globals, self.run.modules, self.run.closing
         before_spaces = run.spaces or {run.program: (run.globals, run.frames)}
         spaces = {known: space for known, space in before_spaces.items() if known is not self.superseded}
         become(run, Run(program, **given))  # the same object: generators that it made go on in it only
-        run.modules = modules
+        run.modules, run.closing, run.goes_on = modules, closing, True
         run.spaces = {**spaces, program: (run.globals, run.frames)}
         anew = set(program.stage_variables.values())
         for old, new in self.moves:

@@ -69,6 +69,7 @@ class Run:
         "frames",
         "fuel",
         "globals",
+        "goes_on",
         "halt",
         "home",
         "host",
@@ -128,6 +129,7 @@ class Run:
         self.nesting = 0  # of the nodes in all running functions
         self.written = 0
         self.closing: list[Callable[[], None]] | None = None  # what the end of the run calls
+        self.goes_on = False  # another piece of script follows (a REPL): what is open stays open, until `close`
 
     def space(self, program: Program) -> list[Slot]:
         """The variables of a program before it runs: what the host sets, class statics, data imports."""
@@ -178,7 +180,7 @@ class Run:
         except MemoryError:
             raise BudgetError("the script needs too much memory", self.program.span) from None
         finally:
-            if self.closing is not None:
+            if self.closing is not None and not self.goes_on:
                 self.close()
             self.shared.release_all(self)
 

@@ -33,8 +33,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 
     yield begin
     for session in made:
-        if session.bench is not None:
-            await session.bench.close()
+        await session.close()
 
 
 async def fed(session: Session, *texts: str) -> list[str]:
@@ -105,6 +104,16 @@ async def test_what_was_set_before_an_error_stays(start: Start) -> None:
 async def test_a_syntax_error_shows_what_was_written(start: Start) -> None:
     lines = await fed(await start(), "echo (1")
     assert lines == ["input 1:1:7: error: unexpected end of file, expected `)`", "    echo (1", "          ^"]
+
+
+async def test_what_is_opened_stays_open_until_the_session_ends(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "names").write_text("one\ntwo\n")
+    session = await start()
+    await fed(session, '$file = File("names");', "$file->readline()")
+    assert await fed(session, "$file->readline()") == ['"two"']
+    await session.close()
+    assert session.workspace.run is not None
+    assert session.workspace.run.closing is None
 
 
 async def test_warnings_come_once(start: Start) -> None:
