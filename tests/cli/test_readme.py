@@ -20,8 +20,8 @@ Invoke = Callable[..., Result]
 
 
 def test_the_examples_are_there() -> None:
-    assert list(FILES) == ["hello.hsl", "count.hsl"]
-    assert len(RUNS) == 3
+    assert list(FILES) == ["hello.hsl", "count.hsl", "mail.hsl"]
+    assert len(RUNS) == 4
 
 
 @pytest.mark.parametrize("block", RUNS)
