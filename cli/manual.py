@@ -33,10 +33,10 @@ class Documentation(NamedTuple):
 
 def every_chapter() -> tuple[Chapter, ...]:
     """The chapters of the library and of the stages."""
-    from hsl.library import CHAPTERS as LIBRARY
+    from hsl.library import chapters
     from hsl.runtime.stages import CHAPTERS as MAIL
 
-    return (*LIBRARY, *MAIL)
+    return (*chapters(), *MAIL)
 
 
 def every_entry() -> list[Entry]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, cached_property, partial
 from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
@@ -404,12 +404,37 @@ def type_names(hint: Any) -> tuple[frozenset[str], bool]:
     return frozenset(names), int in parts
 
 
+class Classes(Mapping[str, BuiltinClass]):
+    """Classes by name. Some are promised: their declaration is read when a script first names them."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, BuiltinClass] = {}
+        self.promised: dict[str, Callable[[], BuiltinClass]] = {}
+
+    def promise(self, name: str, read: Callable[[], BuiltinClass]) -> None:
+        self.promised[name] = read
+
+    def __getitem__(self, name: str) -> BuiltinClass:
+        if name not in self.known:
+            self.known[name] = self.promised[name]()
+        return self.known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self.known, **self.promised})
+
+    def __len__(self) -> int:
+        return len({*self.known, *self.promised})
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.known or name in self.promised
+
+
 class Registry:
     """The functions that scripts of one kind can call, by name and alias, and the classes."""
 
     def __init__(self, chapters: Iterable[Chapter], stage: str | None = None) -> None:
         self.entries: dict[str, Entry] = {}
-        self.classes: dict[str, BuiltinClass] = {}
+        self.classes = Classes()
         self.current: dict[str, str] = {}  # older name -> today's name
         for chapter in chapters:
             for entry in chapter.entries:
@@ -417,7 +442,7 @@ class Registry:
                     self.add(entry)
             for declared in chapter.classes:
                 if declared.stages is None or stage in declared.stages:
-                    self.classes[declared.name] = declared
+                    self.classes.known[declared.name] = declared
 
     def add(self, entry: Entry) -> None:
         for name in (entry.name, *entry.aliases):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
+from contents import contents_module
+
+import hsl.library
 from hsl.builtins import Chapter
-from hsl.library import CHAPTERS, core_registry
+from hsl.library import chapters, core_registry
 
 
 def test_older_names_lead_to_todays() -> None:
@@ -18,7 +24,7 @@ def test_older_names_lead_to_todays() -> None:
 
 
 def test_chapters_have_titles() -> None:
-    titles = [chapter.title for chapter in CHAPTERS]
+    titles = [chapter.title for chapter in chapters()]
     assert titles[0] == "Array"
     assert all(title[0].isupper() for title in titles)
 
@@ -43,3 +49,19 @@ def test_a_name_declared_twice_is_refused() -> None:
 
     with pytest.raises(ValueError, match="strlen is declared twice"):
         core_registry([chapter])
+
+
+def test_the_contents_are_current() -> None:
+    assert Path(hsl.library.contents.__file__).read_text() == contents_module(), "run tools/contents"
+
+
+def test_a_chapter_is_loaded_when_it_is_named() -> None:
+    script = "import sys, hsl.library; known = hsl.library.core_registry(); known.names(); {}; print(*sys.modules)"
+
+    def modules(use: str) -> list[str]:
+        command = [sys.executable, "-c", script.format(use)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+    uses = {use: modules(use) for use in ("0", "known.get('md5')", "known.classes['Map']")}
+    assert [use for use, loaded in uses.items() if "hsl.library.cryptographic" in loaded] == ["known.get('md5')"]
+    assert [use for use, loaded in uses.items() if "hsl.library.containers" in loaded] == ["known.classes['Map']"]
