@@ -70,7 +70,8 @@ def waits(environment: Environment) -> bool:
     registry = environment.registry
     used = [entry.built for entry in registry.entries.values() if entry.built is not None]
     functions = {item.name for item in used}
-    classes = [item for item in registry.classes.known.values() if item.name in functions or "static_methods" in vars(item)]
+    known = registry.classes.known.values()
+    classes = [item for item in known if item.name in functions or "static_methods" in vars(item)]
     methods = [method for item in classes for method in (*item.methods.values(), *item.static_methods.values())]
     return any(item.is_async for item in (*used, *methods))
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from hsl import ast, evaluator
 from hsl.compiler.classes import Classes
 from hsl.compiler.scopes import Module, Scope
-from hsl.dataimport import import_data
 from hsl.environment import Environment, LoadError
 from hsl.errors import Diagnostics
 from hsl.nodes import Statement
@@ -195,6 +194,8 @@ class Modules(Classes):
         return self.take_name(f"${name}", span)
 
     def import_data(self, node: ast.ImportData, before: list[ast.Statement]) -> None:
+        from hsl.dataimport import import_data  # few scripts import data
+
         loader = self.environment.loader
         if loader is None:
             self.error("import", "this script has no files to import from", node.span)
