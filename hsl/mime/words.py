@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
+import encodings
+import encodings.aliases
 import re
+from functools import cache
 
 # RFC 2047 2. No `?` inside a word, so each attempt ends at the next one; spaces pass, as many senders write them.
 WORD = re.compile(rb"=\?([A-Za-z0-9_.:+-]{1,60})(?:\*[A-Za-z0-9-]{0,20})?\?([QqBb])\?([^?\r\n]*)\?=")
 BLANK = re.compile(rb"[ \t\r\n]*\Z")
 REFUSED = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"})
+MAX_CHARSET = 60
 WORD_BYTES = 45  # of UTF-8 in one encoded word: 60 characters of base64, 72 in all (at most 75, RFC 2047 2)
 
 
@@ -66,12 +70,27 @@ def transfer_decode(encoding: bytes, text: bytes) -> bytes | None:
 
 def find_charset(name: bytes) -> str | None:
     """The name of a text codec, or None for an unknown one or one that is not meant for mail."""
+    if len(name) > MAX_CHARSET or normalized(name) not in codec_names():
+        return None
     try:
         info = codecs.lookup(name.decode("ascii"))
     except (LookupError, ValueError):
         return None
     known = getattr(info, "_is_text_encoding", True) and info.name.replace("-", "_") not in REFUSED
     return info.name if known else None
+
+
+@cache
+def codec_names() -> frozenset[str]:
+    """What Python's codecs are called. It looks for a module under any other name, and keeps that name for ever."""
+    from pkgutil import iter_modules
+
+    modules = (module.name for module in iter_modules(encodings.__path__))
+    return frozenset({*modules, *encodings.aliases.aliases})
+
+
+def normalized(name: bytes) -> str:
+    return encodings.normalize_encoding(name.decode("ascii", "replace").lower()).replace(".", "_")
 
 
 def encode(value: bytes) -> bytes:

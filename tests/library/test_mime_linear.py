@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings
 import re
 
 import pytest
@@ -29,6 +30,11 @@ class Counting(BytesBody):
 def nested(levels: int) -> bytes:
     lines = [b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d" % (level, level) for level in range(levels)]
     return b"\r\n".join(lines) + b"\r\n\r\nthe leaf\r\n" + b"".join(b"--b%d--\r\n" % n for n in reversed(range(levels)))
+
+
+def test_unknown_character_sets_leave_nothing_behind() -> None:
+    assert words.decode(b"".join(b"=?x-none-%d?q?a?=\n" % number for number in range(100))).startswith(b"=?x-none-0?q")
+    assert [name for name in vars(encodings)["_cache"] if "none" in name] == []
 
 
 MESSAGES = {
