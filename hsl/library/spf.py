@@ -21,6 +21,7 @@ MAX_LOOKUPS: Final = 10  # terms that ask the DNS
 MAX_VOIDS: Final = 2  # questions without an answer
 MAX_HOSTS: Final = 10  # hosts of one MX answer, names of one PTR answer
 MAX_NAME: Final = 253
+MAX_MACRO: Final = 1_000  # characters of a local part and of a HELO name, which a record may repeat thousands of times
 
 QUALIFIERS: Final = {"+": "pass", "-": "fail", "?": "neutral", "~": "softfail"}
 VERSION: Final = re.compile(rb"v=spf1(?: |\Z)", re.IGNORECASE)
@@ -74,7 +75,7 @@ def check_sender(ask: Ask, ip: str, helo: str, sender: str) -> str:
         address = address.ipv4_mapped
     local, _, domain = (sender or helo).rpartition("@")
     try:
-        return Check(ask, address, helo, local or "postmaster", domain).run()
+        return Check(ask, address, helo[:MAX_MACRO], local[:MAX_MACRO] or "postmaster", domain).run()
     except PermanentError:
         return "permerror"
     except TemporaryError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,20 @@ def test_edges(text: str, wanted: str) -> None:
 def test_a_hostile_record_of_the_largest_size_is_read_at_once(text: str) -> None:
     zone = Zone({"example.com": [{"TXT": f"v=spf1 {text} -all"}]})
     assert check_sender(zone.ask, "192.0.2.1", "mail.example", "example.com") in ("permerror", "fail")
+
+
+@pytest.mark.parametrize("macro", ["%{l}", "%{h}"])
+def test_long_names_do_not_multiply_in_a_record(macro: str) -> None:
+    record = DNSAnswer("NOERROR", (f"v=spf1 exists:{macro * 5_000}.com -all".encode(),))
+
+    def ask(name: str, kind: str) -> DNSAnswer:
+        return record if kind == "TXT" else DNSAnswer("NXDOMAIN")
+
+    tracemalloc.start()
+    result = check_sender(ask, "192.0.2.1", "b." * 50_000 + "example", "a." * 50_000 + "a@example.com")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (result, most < 50_000_000) == ("fail", True)
 
 
 def test_the_client_is_no_address() -> None:
