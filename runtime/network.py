@@ -32,7 +32,16 @@ DENIED = (
     "168.63.129.16/32",  # Azure
     "192.0.0.192/32",  # Oracle
 )
-NAT64 = ip_network("64:ff9b::/96")
+MAPPED = IPv6Network("::ffff:0:0/96")  # IPv4 in IPv6
+EMBEDDING = tuple(
+    IPv6Network(text)
+    for text in (
+        "64:ff9b::/96",  # NAT64 (RFC 6052)
+        "64:ff9b:1::/48",  # NAT64 of one's own, as long as the address is at the end (RFC 8215)
+        "::ffff:0:0:0/96",  # SIIT (RFC 2765)
+        "::/96",  # IPv4-compatible (RFC 4291 2.5.5.1)
+    )
+)
 
 
 class Rule(NamedTuple):
@@ -61,7 +70,7 @@ class NetworkPolicy:
     def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = (), unix: Iterable[str] = ()) -> None:
         allowed = tuple(allow) or EVERYTHING
         ranked = [(0, DENIED), (1, allowed), (2, tuple(deny))]
-        self.rules = [Rule(ip_network(text, strict=False), rank) for rank, texts in ranked for text in texts]
+        self.rules = [Rule(read_network(text), rank) for rank, texts in ranked for text in texts]
         self.unix = frozenset(map(os.path.normpath, unix))
 
     def permit(self, address: str) -> None:
@@ -86,6 +95,14 @@ class NetworkPolicy:
         return max(found)[1] if found else None
 
 
+def read_network(text: str) -> IPv4Network | IPv6Network:
+    """A network; one of IPv4 in IPv6 as that of IPv4. Raises ValueError."""
+    network = ip_network(text, strict=False)
+    if isinstance(network, IPv6Network) and network.subnet_of(MAPPED):
+        return IPv4Network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - MAPPED.prefixlen))
+    return network
+
+
 def stand_ins(ip: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
     """Other addresses that this one reaches: this host for 0.0.0.0 and ::, what a translator's address embeds."""
     if ip.is_unspecified:
@@ -93,7 +110,7 @@ def stand_ins(ip: IPv4Address | IPv6Address) -> list[IPv4Address | IPv6Address]:
     if isinstance(ip, IPv4Address):
         return []
     found: list[IPv4Address | IPv6Address] = []
-    if ip in NAT64:
+    if not ip.is_loopback and any(ip in network for network in EMBEDDING):
         found.append(IPv4Address(int(ip) & 0xFFFFFFFF))
     if ip.sixtofour is not None:
         found.append(ip.sixtofour)

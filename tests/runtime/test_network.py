@@ -32,6 +32,9 @@ ALWAYS_DENIED = [
     "::ffff:169.254.169.254",  # IPv4 in IPv6
     "64:ff9b::a9fe:a9fe",  # NAT64
     "2002:a9fe:a9fe::1",  # 6to4
+    "64:ff9b:1::a9fe:a9fe",  # NAT64 of one's own
+    "::ffff:0:169.254.169.254",  # SIIT
+    "::169.254.169.254",  # IPv4-compatible
     "",
     "metadata.example",
     "2130706433",
@@ -56,6 +59,9 @@ def test_permitted_by_default(address: str) -> None:
 
 # (allow, deny, address, whether it may be reached)
 RULES: list[tuple[list[str], list[str], str, bool]] = [
+    ([], ["::ffff:10.0.0.0/104"], "10.1.2.3", False),  # IPv4 in IPv6
+    ([], ["::ffff:10.0.0.0/104"], "::ffff:10.1.2.3", False),
+    (["::1", "127.0.0.1"], ["0.0.0.0/8"], "::1", True),
     (["10.0.0.0/8"], [], "10.1.2.3", True),
     (["10.0.0.0/8"], [], "11.1.2.3", False),
     (["10.0.0.0/8"], [], "::1", False),
