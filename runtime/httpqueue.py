@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 QUEUES = 8
 MAX_WAITING = 10_000  # requests
-MAX_BYTES = 64 * 1024 * 1024  # of bodies
+MAX_BYTES = 64 * 1024 * 1024  # of all requests
 MAX_RETRIES = 100
 MAX_DELAY = 3600.0
 
@@ -30,7 +30,9 @@ class Job(NamedTuple):
 
     @property
     def size(self) -> int:
-        return len(self.request.body or b"")
+        request = self.request
+        headers = sum(len(name) + len(value) for name, value in request.headers)
+        return len(request.url) + headers + len(request.body or b"")
 
 
 class Background:
@@ -79,6 +81,8 @@ class Background:
                 failure = None if 200 <= response.status < 300 else f"status {response.status}"
             except (NetworkError, ScriptError) as error:
                 failure = str(error)
+            except Exception as error:  # else the request would stay the first of its queue for ever
+                failure = f"{type(error).__name__}: {error}"
             if failure is None:
                 return
             self.report("http-background", attempt=attempt + 1, error=failure)

@@ -96,7 +96,7 @@ async def http(
     (scripting.network), also when a name or a redirect leads there. Authorization, Cookie and Host headers do not
     follow a redirect to another host.
 
-    In the background there are 8 queues in memory, at most 10,000 requests and 64 MiB of data to post. Requests of one
+    In the background there are 8 queues in memory, for at most 10,000 requests of 64 MiB in all. Requests of one
     queue are made in their order; failures are logged; what waits when the process ends is lost.
 
     Example:
@@ -208,7 +208,7 @@ def clean_host(host: str) -> str:
         if encoded is None:
             raise ValueError("the host is no domain name")
         host = encoded.decode("ascii")
-    if re.search(r"""[^\x21-\x7e]|["<>^`{|}$&'()*+,;=!]""", host):
+    if re.search(r"""[^\x21-\x7e]|[]"<>^`{|}$&'()*+,;=!:/?#@%\\[]""", host):
         raise ValueError("the host is no domain name")
     return host.lower()
 
@@ -374,7 +374,7 @@ def enqueue(network: Network, request: HTTPRequest, options: HTTPOptions) -> boo
         request,
         queue=int(abs(queue)) if queue - queue == 0 else 0,
         retries=max(options.background_retry_count, 0),
-        delay=max(options.background_retry_delay, 0.0),
+        delay=options.background_retry_delay if options.background_retry_delay > 0 else 0.0,
     )
 
 

@@ -17,6 +17,8 @@ from webserver import WebServer, raw_server, web_server
 
 from hsl.errors import ScriptError
 from hsl.library.http import clean_url
+from hsl.library.network import HTTPRequest, HTTPResponse
+from hsl.runtime.httpqueue import Background
 from hsl.runtime.log import Log
 from hsl.runtime.network import NetworkPolicy, ScriptNetwork
 
@@ -274,6 +276,7 @@ async def test_addresses_as_they_are_sent(url: bytes, wanted: str) -> None:
         b"http://a\\@b/", b"http://good.example\\.evil.example/", b"http://[::1%25eth0]/", b"http://[::1/",
         b"http://[x]/", b"http://a%2eb/", b"http://\xff/", b"http://a\x00/", b"http://a\x7f/", b"http://a^b/",
         b"gopher://a/", b"http://", b"javascript:alert(1)", "http://a..ü/".encode(),
+        "http://good.example\uff20evil.example/".encode(), "http://a\uff1a99999/".encode(), "http://a\uff1fx/".encode(),
     ],
 )  # fmt: skip
 async def test_what_is_no_address(url: bytes) -> None:
@@ -604,6 +607,51 @@ async def test_what_waits_in_the_background_at_the_end_is_logged() -> None:
         await network.close(0.1)
     assert "http-background-lost" in lines[0]
     assert "requests=3" in lines[0]
+
+
+async def test_headers_count_for_the_background_too() -> None:
+    async with raw_server(drip) as server, opened() as network:
+        text = """
+            $headers = [];
+            for ($i = 0; $i < 100; $i += 1) $headers[] = "X: " . str_repeat("x", 60000);
+            $sent = 0;
+            while (http("URL", ["background" => true, "headers" => $headers])) $sent += 1;
+            echo $sent;
+        """
+        assert await run(text, network, server) == [b"11"]
+
+
+async def test_a_delay_that_is_no_number_is_none() -> None:
+    async with web_server(page) as server, opened() as network:
+        text = """
+            $infinite = pow(10, 400);
+            $options = ["background" => true, "background_retry_count" => 1];
+            $options["background_retry_delay"] = $infinite - $infinite;
+            echo http("URL/missing", $options);
+            echo http("URL/next", $options);
+        """
+        assert await run(text, network, server) == [b"true", b"true"]
+        await network.close(5.0)
+    assert [request.path for request, _ in server.seen] == ["/missing", "/missing", "/next"]
+
+
+async def test_a_request_that_breaks_does_not_stop_its_queue() -> None:
+    lines: list[str] = []
+    made: list[str] = []
+
+    async def make(request: HTTPRequest) -> HTTPResponse:
+        made.append(request.url)
+        if request.url == "one":
+            raise AssertionError("broken")
+        return HTTPResponse("1.1", 200, "OK", (), b"")
+
+    background = Background(make, Log("debug", lines.append))
+    assert background.put(HTTPRequest("one"), 0, 0, 0.0)
+    assert background.put(HTTPRequest("two"), 0, 0, 0.0)
+    await background.close(5.0)
+    assert made == ["one", "two"]
+    assert len(lines) == 1
+    assert "AssertionError: broken" in lines[0]
 
 
 async def test_the_background_takes_only_so_much() -> None:
