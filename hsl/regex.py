@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pcre2 import LibraryError, PatternError, _cy
 
 from hsl.errors import ScriptError
+from hsl.turns import give_turn
 from hsl.values import MAX_ITEMS, MAX_STRING, Array, Function, Value, concatenation_text, share
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ class Pattern:
 class Matches:
     """Every match of a pattern in order; after an empty one the next is not empty at the same place (as in Perl).
 
-    With a run its budget of time is watched.
+    With a run its budget of time is watched, and others get their turns.
     """
 
     __slots__ = ("count", "data", "end", "pattern", "run", "start", "subject")
@@ -257,7 +258,7 @@ class Matches:
         """Go to the next match; false if there is none. Raises ScriptError over the limits."""
         self.count += 1
         if self.run is not None and self.count % WATCHED == 1:
-            self.run.check_time()
+            give_turn(self.run)
         options = NOT_EMPTY_AT_START if self.start == self.end else 0
         self.data = self.pattern.search(self.subject, self.end, options)
         if self.data is None:

@@ -6,15 +6,20 @@ What comes out is limited before it is there: a bomb costs no more memory than t
 from __future__ import annotations
 
 import zlib
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hsl.arithmetic import check_string
 from hsl.builtins import Chapter
 from hsl.errors import ScriptError
+from hsl.turns import give_turn
 from hsl.values import MAX_STRING
+
+if TYPE_CHECKING:
+    from hsl.run import Run
 
 chapter = Chapter("Encodings and JSON")
 
+PIECE: Final = 64 * 1024  # bytes between two turns of others: level 9 needs up to 3 s for a megabyte
 COMPRESSES: Final = frozenset({*range(-15, -8), *range(9, 16), *range(25, 32)})
 UNCOMPRESSES: Final = frozenset({*range(-15, -7), 0, *range(8, 16), *range(24, 32), *range(40, 48)})
 
@@ -25,7 +30,7 @@ def check_windowbits(function: str, place: int, windowbits: int, allowed: frozen
 
 
 @chapter.function("zlib_compress", constant=True)
-def zlib_compress(string: bytes, compression: int = -1, windowbits: int = 15) -> bytes:
+def zlib_compress(run: Run, string: bytes, compression: int = -1, windowbits: int = 15) -> bytes:
     """Return a string compressed, from level 0 (stored) and 1 (fast) to 9 (small); -1 is level 6.
 
     The window of 2^9 to 2^15 bytes also says which form it is: 9 to 15 zlib, 25 to 31 (16 more) gzip, -9 to -15
@@ -41,7 +46,11 @@ def zlib_compress(string: bytes, compression: int = -1, windowbits: int = 15) ->
     check_windowbits("zlib_compress", 3, windowbits, COMPRESSES, wanted)
     check_string(len(string) * 1.002)  # what cannot be compressed grows by less
     packer = zlib.compressobj(compression, wbits=windowbits)
-    result = packer.compress(string) + packer.flush()
+    parts = []
+    for start in range(0, len(string), PIECE):
+        parts.append(packer.compress(string[start : start + PIECE]))
+        give_turn(run)
+    result = b"".join([*parts, packer.flush()])
     check_string(len(result))
     return result
 

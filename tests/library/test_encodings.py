@@ -5,16 +5,19 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from snippets import load
 
 from hsl.errors import ScriptError
 from hsl.library import core_registry
 from hsl.library.iconv import MAX_TEXT, Iconv
 from hsl.library.yamltext import MAX_DEPTH, MAX_VALUES
+from hsl.run import Run
 from hsl.values import MAX_STRING, Array
 
 LONG = 10_000_000
@@ -23,7 +26,8 @@ EVERY_BYTE = bytes(range(256))
 
 def builtin(name: str) -> Any:
     """The Python function behind a builtin, for the round trips."""
-    return core_registry().entries[name].builtin.implementation
+    found = core_registry().entries[name].builtin
+    return partial(found.implementation, Run(load(""))) if found.takes_run else found.implementation
 
 
 # ------------------------------------------------------------ RFC 4648, section 10

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
+from onnetwork import lines_of
 from snippets import load
 
 from hsl.errors import ScriptError
@@ -90,3 +92,26 @@ def test_ten_megabytes(call: Any) -> None:
     assert call("pcre_match", "b", "a" * size) == []
     assert call("pcre_replace", "/\\xff+/", "", b"\xff" * size) == b""
     assert len(call("pcre_quote", "." * size)) == 2 * size
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'pcre_match_all("/a(?!.*z)|a/s", str_repeat("a", 10000));',
+        "zlib_compress(str_repeat(random_bytes(50000), 100), 9);",
+    ],
+)
+@pytest.mark.asyncio
+async def test_long_work_lets_others_run(text: str) -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(count())
+    await lines_of(text, None)
+    other.cancel()
+    assert turns > 2
