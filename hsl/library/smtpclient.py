@@ -134,13 +134,12 @@ def check_word(function: str, name: str, value: bytes, words: tuple[str, ...]) -
 
 def read_timeouts(function: str, options: ServerOptions) -> Mapping[str, float]:
     timeouts = dict(STATES)
-    given = (
-        {} if options.timeout is None else {to_string(key).decode(): value for key, value in options.timeout.pairs()}
-    )
+    pairs = [] if options.timeout is None else options.timeout.pairs()
+    given = {to_string(key).decode("utf-8", "replace"): value for key, value in pairs}
     for state, value in [*given.items(), ("CONNECT", options.connect_timeout)]:
         if state not in STATES:
             hint = near(state, STATES) or f"there are {', '.join(STATES)}"
-            raise ScriptError(f"{function}(): option timeout: there is no state {state!r}", hint=hint)
+            raise ScriptError(f"{function}(): option timeout: there is no state {state[:60]!r}", hint=hint)
         seconds = to_number(value)
         if not 0 < seconds <= MAX_TIMEOUT:
             raise ScriptError(f"{function}(): option timeout: {state}: wanted seconds up to {MAX_TIMEOUT:g}")
