@@ -393,12 +393,15 @@ class X509(NativeObject):
 
         Example:
             $certificate = X509::String(''-----BEGIN CERTIFICATE-----
-            MIIBPjCB8aADAgECAgEqMAUGAytlcDAWMRQwEgYDVQQDDAtleGFtcGxlLm9yZzAg
-            Fw0yNTAxMDEwMDAwMDBaGA8yMDU1MDEwMTAwMDAwMFowFjEUMBIGA1UEAwwLZXhh
-            bXBsZS5vcmcwKjAFBgMrZXADIQDnuS2i/+EqWwqJTs5DDYGM8FpX1Ky4a6LLcd9Z
-            6Ll9IqNTMFEwHQYDVR0OBBYEFAAAAAAAAAAAAAAAAAAAAAAAAAAAMB8GA1UdIwQY
+            MIIBCjCBvaADAgECAgQAq83vMAUGAytlcDAWMRQwEgYDVQQDDAtleGFtcGxlLm9y
+            ZzAgFw0yNTAxMDEwMDAwMDBaGA8yMDU1MDEwMTAwMDAwMFowFjEUMBIGA1UEAwwL
+            ZXhhbXBsZS5vcmcwKjAFBgMrZXADIQADoQe/884Qvh1w3RjnS8CZZ+TWMJulDV8d
+            3IZkElUxuKMrMCkwJwYDVR0RBCAwHoILZXhhbXBsZS5vcmeCD3d3dy5leGFtcGxl
+            Lm9yZzAFBgMrZXADQQAc1m7vgg7vnr0Un7d/eO2FhJOvFx4sOonmXSHeZEEg3gUJ
+            a4r1sKSlU+DrmaUGjgu/5drY79UrOZTX4vetKFID
             -----END CERTIFICATE-----'');
-            echo $certificate->subject();
+            echo $certificate->subject();  // expect: [0=>[0=>"CN",1=>"example.org"]]
+            echo $certificate->subject_alt_name();  // expect: [0=>"example.org",1=>"www.example.org"]
         """
         certificate = X509.of(one_der("X509::String", data, CERTIFICATE, options.pem))
         certificate.loaded = load_certificate("X509::String", certificate.resource.der)
@@ -541,7 +544,13 @@ class X509CRL(NativeObject):
         A PEM text has at most 4 MiB, DER 16 MiB.
 
         Example:
-            $list = X509CRL::String(File::read("revoked.pem") ?? "");
+            $list = X509CRL::String(''-----BEGIN X509 CRL-----
+            MIG1MGkCAQEwBQYDK2VwMBYxFDASBgNVBAMMC2V4YW1wbGUub3JnFw0yNTAxMDEw
+            MDAwMDBaGA8yMDU1MDEwMTAwMDAwMFowJTAjAgQAq83vFw0yNTAyMDEwMDAwMDBa
+            MAwwCgYDVR0VBAMKAQEwBQYDK2VwA0EAc28prHm/DPuaCDUFSxj0sqJB3ckSTBxm
+            4Uhxwy2z0eI/oxGE/SSqkzeajC+VZB2yVAgXDeij+a2TpUFkApwjDg==
+            -----END X509 CRL-----'');
+            echo $list->revoked()[0]["reason"];  // expect: keyCompromise
         """
         crl = X509CRL(X509CRLResource(one_der("X509CRL::String", data, REVOCATION, options.pem)))
         crl.loaded = load_crl("X509CRL::String", crl.resource.der)

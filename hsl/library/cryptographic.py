@@ -77,7 +77,7 @@ def hmac_sha1(key: bytes, message: bytes, options: DigestOptions) -> bytes:
     Example:
         $key = "Jefe";
         echo hmac_sha1($key, "what do ya want for nothing?");  // expect: effcdf6ae5eb2fa2d27416d5f184df9c259a7c79
-        echo base64_encode(hmac_sha1($key, "", ["binary" => true]));  // expect: uv4pZVoWj0rgyq3h7gEUK+e9olQ=
+        echo base64_encode(hmac_sha1($key, "", ["binary" => true]));  // expect: CdnlnXIjnmKoFVxYPVJ0Pem3Ixo=
     """
     return hmac_digest(key, message, "sha1", options)
 

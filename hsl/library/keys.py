@@ -253,9 +253,9 @@ def ec_privatekey(privatekey: bytes) -> Resource | None:
 
     Example:
         $key = ec_privatekey(''-----BEGIN EC PRIVATE KEY-----
-        MHcCAQEEIKzJ+Wu0RA7j5Ku48NVBhO17LEGHCMoILP+UnOHA/oa5oAoGCCqGSM49
-        AwEHoUQDQgAEDVLKhyBtBqW4f1S5K0OvhsVRBOlwEYdzJ8Rn3ILdfWYQsTu5vPa+
-        0pPHd6VfPDOOEYlpyMFwGIrjzGH8w1XKFg==
+        MHcCAQEEIHow9j5of1Yltadpc+aN7ZcULdSHwjxBeApaafpe/T3KoAoGCCqGSM49
+        AwEHoUQDQgAE7DFMfM9Fy2YwCxjkxsl7k7oQ0FT9MKrG7QdesBy014igikZblUXi
+        B9BW/m0nCQrZzU2qKsAJag4D8HAi0rEL5A==
         -----END EC PRIVATE KEY-----'');
         echo $key;  // expect: ECPrivateKey
     """

@@ -26,6 +26,7 @@ LATER_CLASSES = frozenset({"EODMailMessage"})  # of these stages
 ERRATA = {  # what the catalogue says otherwise than it can be meant, and what we take
     "str_chunk: lenght": "a number",
     "str_chunk: firstlenght": "a number",
+    "cms_decrypt: options": "the certificate, as its text and its use show; the options are the third parameter",
     "FFI.func: arguments": "an array of types",
     "FFI.callback: arguments": "an array of types",
     "domain_includes: options": "any: it does not say which there are",
@@ -57,6 +58,7 @@ def years_of(name: str) -> tuple[str, ...]:
 RESULTS = {  # what gives something else than today's catalogue says, and why
     "FFI.func": "a function, or none: it is called",
     "MailMessage.signDKIM": "also a string: the option `return_header`",
+    "cms_sign": "an array, as its use shows",
     "csv_encode": "a string, as its use shows",
     "http": "also a boolean: the option `background`",
     "queue_policy": "also none: it failed",
