@@ -38,7 +38,7 @@ def crypt(key: bytes, salt: bytes) -> bytes:
     SHA, a cost over 13 of bcrypt or over 9 of yescrypt.
 
     Example:
-        $hash = ''$5$saltstring$5B8vYYiY.CVt1RlTt8KbXBH3hsxY/GNooZaBBGWEc8'';
+        $hash = ''$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5'';
         echo crypt("Hello world!", $hash) === $hash;  // expect: true
         echo crypt("hello world!", $hash) === $hash;  // expect: false
     """

@@ -24,9 +24,6 @@ EXPECTED = re.compile(r"// expect: (.*)$")
 PRINTS = re.compile(r"\becho\b")
 BUDGET = Budget(seconds=10.0)
 
-# Chapters whose examples are still being written. When they are there, this goes.
-UNFINISHED: set[str] = set()
-
 
 def called(item: Entry) -> bool:
     """Whether scripts write its name: of some classes only functions give instances."""
