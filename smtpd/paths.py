@@ -5,26 +5,16 @@ Text is the command's argument decoded as latin-1, so that every octet is one ch
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
+from hsl.mime.addresses import LABELS, MAX_ADDRESS, QUOTED, is_host, is_local
 from hsl.runtime.model import NULL_SENDER, Address
 from hsl.runtime.reply import Reply, reply
 
-MAX_PATH = 254  # RFC 5321 4.5.3.1.3: 256 octets with the angle brackets
-MAX_DOMAIN = 255
 MAX_PARAMETERS = 20
 
-ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\xff-]+"
-QUOTED = r'"(?:[ !#-\[\]-~\x80-\xff]|\\[ -~])*"'
-LABEL = r"[A-Za-z0-9_\x80-\xff](?:[A-Za-z0-9_\x80-\xff-]*[A-Za-z0-9_\x80-\xff])?"  # _: out of the RFC, in use
-DOMAIN = rf"{LABEL}(?:\.{LABEL})*"
-LITERAL = r"\[[!-Z^-~]{1,80}\]"
-LOCAL_PART = rf"{ATEXT}(?:\.{ATEXT})*|{QUOTED}"
-ROUTE = rf"@{DOMAIN}(?:,@{DOMAIN})*:"  # RFC 5321 4.1.1.3: accepted and ignored
-
-MAILBOX = re.compile(rf"({LOCAL_PART})(?:@({DOMAIN}|{LITERAL}))?\Z")
-PATH = re.compile(rf' *<(?:{ROUTE})?((?:{QUOTED}|[^"<>\x00-\x1f\x7f ])*)>(?: +(.*))?\Z')
+ROUTE = "@LABELS(?:,@LABELS)*:".replace("LABELS", LABELS.decode())  # RFC 5321 4.1.1.3: accepted and ignored
+PATH = re.compile(rf' *<(?:{ROUTE})?((?:{QUOTED.decode()}|[^"<>\x00-\x1f\x7f ])*)>(?: +(.*))?\Z')
 PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?\Z")
 HELO_NAME = re.compile(r"[A-Za-z0-9_.:\[\]-]{1,255}\Z")
 XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*\Z")  # RFC 3461 4
@@ -79,30 +69,14 @@ def split_path(argument: str, keyword: str, syntax: Reply, bad: Reply) -> tuple[
 
 def parse_mailbox(text: str, bad: Reply) -> Address:
     """local-part [@ domain]. Raises Refused with `bad`, or 553 5.6.7 for other than ASCII."""
-    match = MAILBOX.match(text)
-    if match is None or len(text) > MAX_PATH or len(match[2] or "") > MAX_DOMAIN:
+    path = text.encode("latin-1")
+    address = Address.of(path)
+    complete = is_host(address.domain) or address.localpart == path
+    if len(path) > MAX_ADDRESS or not complete or not is_local(address.localpart):
         raise Refused(bad)
-    if not text.isascii():
+    if not path.isascii():
         raise Refused(NON_ASCII)
-    localpart, domain = match[1], match[2] or ""
-    if domain.startswith("[") and not is_literal(domain):
-        raise Refused(bad)
-    if any(len(label) > 63 for label in domain.split(".")) and not domain.startswith("["):
-        raise Refused(bad)
-    return Address(localpart.encode("ascii"), domain.encode("ascii"))
-
-
-def is_literal(text: str) -> bool:
-    """`[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 4.1.3)."""
-    inner = text[1:-1]
-    try:
-        if inner[:5].upper() == "IPV6:":
-            ipaddress.IPv6Address(inner[5:])
-        else:
-            ipaddress.IPv4Address(inner)
-    except ValueError:
-        return False
-    return "%" not in inner
+    return address
 
 
 def parse_parameters(text: str) -> dict[str, str]:

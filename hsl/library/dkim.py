@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hsl.library.taglists import TagError, parse_tags, solid, without_value
+from hsl.mime.coding import BREAK
+from hsl.mime.fields import FIELD, Field
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -30,8 +32,6 @@ DIGESTS: Final = {b"rsa-sha1": "sha1", b"rsa-sha256": "sha256", b"ed25519-sha256
 SIGNATURE: Final = b"dkim-signature"
 ARC: Final = b"arc-message-signature"
 
-FIELD: Final = re.compile(rb"([!-9;-~]++)[ \t]*+:[^\n]*+(?:\n|\Z)(?:[ \t][^\n]*+(?:\n|\Z))*+")
-BREAK: Final = re.compile(rb"\r\n|\r|\n")
 SPACES: Final = re.compile(rb"[ \t]{2,}+|\t")
 CUT: Final = re.compile(rb"\n|(?=[^ \t\r\n])")  # behind a line, or before a visible character
 DIGITS: Final = re.compile(rb"\d{1,15}\Z")
@@ -44,13 +44,6 @@ class Unverified(Exception):
     def __init__(self, result: str, reason: str) -> None:
         super().__init__(reason)
         self.result = result
-
-
-class Field(NamedTuple):
-    """A header field as it stands in the message, its line ends included; the name in lower case."""
-
-    name: bytes
-    raw: bytes
 
 
 class Message:

@@ -21,7 +21,6 @@ from hsl.library.dkim import (
     MAX_INSTANCE,
     MIN_BITS,
     SIGNATURE,
-    Field,
     Message,
     Plan,
     Signature,
@@ -31,6 +30,7 @@ from hsl.library.dkim import (
 )
 from hsl.library.dkim import sign as sign_message
 from hsl.library.network import DNSAnswer
+from hsl.mime.fields import Field
 from hsl.values import Array, Function, Resource, Value, type_name
 
 if TYPE_CHECKING:

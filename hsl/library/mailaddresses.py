@@ -11,25 +11,23 @@ from hsl.arithmetic import check_items, check_string
 from hsl.builtins import Chapter, Options, option
 from hsl.errors import ScriptError
 from hsl.library.urls import escape, unescape
-from hsl.mime import words
+from hsl.mime.addresses import (
+    CONTROL,
+    DTEXT,
+    MAX_ADDRESS,
+    escape_local,
+    is_domain,
+    is_utf8,
+    split_address,
+    unquoted,
+    written_name,
+)
 from hsl.values import Array, Value, literal, to_text
 
 chapter = Chapter("Mail")
 
-MAX_ADDRESS: Final = 254  # RFC 5321 4.5.3.1.3: a path of 256 octets, with its angle brackets
-MAX_DOMAIN: Final = 255
-MAX_LABEL: Final = 63
 MAX_TOKENS: Final = 500_000  # of one header: read in about a second
 
-ATEXT: Final = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\xff-]++"
-DOT_STRING: Final = re.compile(rb"%s(?:\.%s)*+\Z" % (ATEXT, ATEXT))
-QUOTED_STRING: Final = re.compile(rb'"(?:[ !#-\[\]-~\x80-\xff]|\\[ -~])*+"\Z')
-LABEL: Final = rb"[A-Za-z0-9_\x80-\xff](?:[A-Za-z0-9_\x80-\xff-]*[A-Za-z0-9_\x80-\xff])?"  # _: out of the RFC, in use
-DOMAIN: Final = re.compile(rb"%s(?:\.%s)*\Z" % (LABEL, LABEL))
-DTEXT: Final = re.compile(rb"\[[!-Z^-~]{1,80}\]\Z")
-ESCAPED: Final = re.compile(rb"(?:\\.)++", re.DOTALL)
-CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
-PHRASE: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*+\Z")
 FIELD_NAME: Final = re.compile(rb"[!-9;-~]++[ \t]*+:")
 XCHARS: Final = bytes(byte for byte in range(33, 127) if byte not in b"+=")
 NOT_XCHARS: Final = re.compile(rb"[^!-*,-<>-~]++")
@@ -58,48 +56,6 @@ def envelope_address_parse(address: bytes) -> Array | None:
     return Array.record({b"localpart": found[0], b"domain": found[1]})
 
 
-def split_address(address: bytes) -> tuple[bytes, bytes] | None:
-    """Local part (unquoted) and domain of an envelope address; None if it is none."""
-    if len(address) > MAX_ADDRESS or not is_utf8(address):
-        return None
-    local, _, domain = address.rpartition(b"@")
-    if not is_domain(domain) and not is_literal(domain):
-        return None
-    if QUOTED_STRING.match(local):
-        return unquoted(local), domain
-    return (local, domain) if DOT_STRING.match(local) else None
-
-
-def is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def is_domain(domain: bytes) -> bool:
-    fits = len(domain) <= MAX_DOMAIN and DOMAIN.match(domain) is not None
-    return fits and all(len(label) <= MAX_LABEL for label in domain.split(b"."))
-
-
-def is_literal(domain: bytes) -> bool:
-    """`[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 4.1.3)."""
-    import ipaddress
-
-    if not DTEXT.match(domain) or b"%" in domain:
-        return False
-    inner = domain[1:-1].decode()
-    try:
-        if inner[:5].upper() == "IPV6:":
-            ipaddress.IPv6Address(inner[5:])
-        else:
-            ipaddress.IPv4Address(inner)
-    except ValueError:
-        return False
-    return True
-
-
 @chapter.function("envelope_localpart_escape", constant=True)
 def envelope_localpart_escape(localpart: bytes) -> bytes:
     """Return a local part as it stands in an address: quoted where it has to be (RFC 5321 4.1.2).
@@ -116,19 +72,6 @@ def envelope_localpart_escape(localpart: bytes) -> bytes:
         )
     check_string(2 * len(localpart) + 2)
     return escape_local(localpart)
-
-
-def escape_local(local: bytes) -> bytes:
-    return local if DOT_STRING.match(local) else quoted(local)
-
-
-def unquoted(text: bytes) -> bytes:
-    """What a quoted string says."""
-    return ESCAPED.sub(lambda run: run[0][1::2], text[1:-1])
-
-
-def quoted(text: bytes) -> bytes:
-    return b'"' + text.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
 
 
 # ------------------------------------------------------------ headers, read
@@ -390,16 +333,6 @@ def normal_address(address: bytes) -> bytes | None:
     """The address, quoted only where it has to be; None if it is none."""
     found = split_address(address)
     return None if found is None else escape_local(found[0]) + b"@" + found[1]
-
-
-def written_name(name: bytes) -> bytes:
-    """A display name: as it is, quoted, or as encoded words. Nothing in it can end the line or the name."""
-    check_string(4 * len(name))
-    if PHRASE.match(name) and b"=?" not in name:
-        return name
-    if name.isascii() and not CONTROL.search(name) and b"=?" not in name:
-        return quoted(name)
-    return words.encode_run(name)
 
 
 # ------------------------------------------------------------ parameters of SMTP commands

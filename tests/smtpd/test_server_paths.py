@@ -2,6 +2,7 @@
 
 import pytest
 
+from hsl.mime.addresses import MAX_ADDRESS
 from hsl.runtime.model import NULL_SENDER, Address
 from hsl.smtpd import paths
 from hsl.smtpd.paths import Refused, check_mail_parameters, parse_mail, parse_rcpt
@@ -27,7 +28,7 @@ BAD = [
     "TO:<a.@b.example>", "TO:<a..b@c.example>", "TO:<a@-b.example>", "TO:<a@b..example>", "TO:<a@b.example.>",
     "TO:<a@[300.0.0.1]>", "TO:<a@[IPv6:zz]>", "TO:<a@[tag:x]>", "TO:<a@[IPv6:fe80::1%lo]>", 'TO:<"a@b.example>',
     'TO:<"a"b@c.example>', "TO:<a@b.example", "TO:<a@b.example>x", "TO:<<a@b.example>>", "TO:<a\0@b.example>",
-    "TO:<" + "a" * 250 + "@b.example>", "TO:<a@" + "b" * 64 + ".example>", "TO:<@x.example:>",
+    "TO:<" + "a" * 250 + "@b.example>", "TO:<a@" + "b" * 64 + ".example>", "TO:<@x.example:>", "TO:<postmaster@>",
 ]  # fmt: skip
 
 
@@ -63,7 +64,7 @@ def test_other_than_ascii_needs_smtputf8(mailbox):
 
 
 def test_the_longest_path_and_one_octet_more():
-    mailbox = "a" * (paths.MAX_PATH - len("@b.example")) + "@b.example"
+    mailbox = "a" * (MAX_ADDRESS - len("@b.example")) + "@b.example"
     assert parse_rcpt(f"TO:<{mailbox}>")[0].path == mailbox.encode()
     with pytest.raises(Refused):
         parse_rcpt(f"TO:<a{mailbox}>")
