@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PACKAGES_DEMO := postfix swaks
-PACKAGES_TEST := gcc libc6-dev postfix swaks redis-server spamassassin spamd clamav-daemon php-cli lua5.4 tmux opendkim slapd
+PACKAGES_TEST := gcc libc6-dev openssl postfix swaks redis-server spamassassin spamd clamav-daemon php-cli lua5.4 tmux opendkim slapd
 PACKAGES_BENCH := $(PACKAGES_DEMO) php-cli lua5.4
 
 .PHONY: demo test test-full test-compiled test-quick docs fuzz lint bench bench-language serve clean

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from asn1crypto import cms
+from asn1crypto.core import Void
 from asn1crypto.x509 import Certificate
 
 from hsl.library.pem import blocks, is_pem
@@ -123,7 +124,7 @@ def read_header(data: bytes, place: int, end: int) -> tuple[bool, int, int | Non
 
 def certificates_of(found: Any) -> list[Any]:
     """asn1crypto's certificates of a CertificateSet, which may be absent. Others than X.509 are left out."""
-    if found.native is None:
+    if isinstance(found, Void):
         return []
     if len(found) > MAX_CERTIFICATES:
         raise CMSError(f"it has more than {MAX_CERTIFICATES} certificates")
@@ -137,10 +138,12 @@ def load_certificates(ders: Iterable[bytes]) -> list[Any]:
 
 
 def is_meant(identifier: Any, certificate: Any) -> bool:
-    """Whether a SignerIdentifier or RecipientIdentifier is that of a certificate (RFC 5652 section 5.3, 6.2.1)."""
+    """Whether a SignerIdentifier or RecipientIdentifier is that of a certificate (RFC 5652 section 5.3, 6.2.1).
+
+    Names are compared byte by byte: everybody copies them, and a comparison by their meaning takes long for long ones.
+    """
+    chosen = identifier.chosen
     if identifier.name == "issuer_and_serial_number":
-        chosen = identifier.chosen
-        return bool(
-            certificate.serial_number == chosen["serial_number"].native and certificate.issuer == chosen["issuer"]
-        )
-    return bool(identifier.name == "subject_key_identifier" and certificate.key_identifier == identifier.chosen.native)
+        same = certificate.serial_number == chosen["serial_number"].native
+        return bool(same and certificate.issuer.dump() == chosen["issuer"].dump())
+    return bool(identifier.name == "subject_key_identifier" and certificate.key_identifier == chosen.native)

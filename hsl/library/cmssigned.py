@@ -32,7 +32,8 @@ DIGESTS: Final[Mapping[str, Callable[[], PKCS7HashTypes]]] = {
     "sha512": hashes.SHA512,
 }
 DATA: Final = "1.2.840.113549.1.7.1"
-MAX_SIGNERS: Final = 50
+MAX_SIGNERS: Final = 20
+MAX_TRIES: Final = 4  # certificates of one issuer and serial number
 SET: Final = 17  # ASN.1's universal tag
 
 
@@ -99,7 +100,7 @@ def signer_of(info: Any, content: bytes, kind: str, candidates: Sequence[Any]) -
     if not found:
         raise CMSError("the certificate of a signer is missing")
     data = signed_data(info, content, kind)
-    for der in found:
+    for der in found[:MAX_TRIES]:
         if signature_fits(der, info, data):
             return bytes(der)
     raise CMSError("a signature does not match the message")

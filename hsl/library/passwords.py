@@ -12,7 +12,7 @@ chapter = Chapter("Cryptographic")
 
 LIBRARIES: Final = ("libcrypt.so.1", "libcrypt.so.2", None)  # None: where it is part of the C library
 STATE: Final = 256 * 1024  # bytes for crypt_data: more than any library wants
-MAX_PASSWORD: Final = 512  # bytes (crypt(5))
+MAX_PASSWORD: Final = 511  # bytes (crypt(5))
 MAX_SALT: Final = 384  # bytes (crypt(5))
 MAX_ROUNDS: Final = 1_000_000  # of SHA-crypt: 0.4 seconds
 MAX_COST: Final = 13  # of bcrypt: 0.8 seconds
@@ -33,7 +33,7 @@ def crypt(key: bytes, salt: bytes) -> bytes:
     is the hash itself. These schemes work: DES, `$1$` (MD5), `$5$` (SHA-256), `$6$` (SHA-512), `$2a$`, `$2b$`, `$2y$`
     (bcrypt) and `$y$` (yescrypt); others are an error. DES and MD5 are broken: only check old hashes with them.
 
-    What is no salt, a password with a NUL or of over 512 bytes gives `*0` (`*1` where the salt is `*0`), which no
+    What is no salt, a password with a NUL or of over 511 bytes gives `*0` (`*1` where the salt is `*0`), which no
     password has as its hash. A salt that asks for more than a second of work is an error: over 1,000,000 rounds of
     SHA, a cost over 13 of bcrypt or over 9 of yescrypt.
 
