@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     PublicKey = RSAPublicKey | Ed25519PublicKey
 
 CHUNK: Final = 256 * 1024  # bytes of a body between two pauses
+MANY: Final = 10_000  # fields between two pauses
 MIN_BITS: Final = 1024  # of an RSA key (RFC 8301 section 3.2)
 MAX_BITS: Final = 8192
 MAX_INSTANCE: Final = 50  # of ARC (RFC 8617 section 4.2.1)
@@ -52,13 +53,16 @@ class Message:
     def __init__(self, data: bytes, pause: Callable[[], None] = lambda: None) -> None:
         if not data.count(b"\r\n") == data.count(b"\n") == data.count(b"\r"):
             data = BREAK.sub(b"\r\n", data)
-        self.fields, start = split_fields(data)
+        self.fields, start = split_fields(data, pause)
         self.body = data[start:]
         self.pause = pause
+        self.by_name: dict[bytes, list[Field]] = {}
+        for field in self.fields:
+            self.by_name.setdefault(field.name, []).append(field)
         self.digests: dict[tuple[str, bool, int | None], tuple[bytes, int]] = {}
 
     def named(self, name: bytes) -> list[Field]:
-        return [field for field in self.fields if field.name == name]
+        return list(self.by_name.get(name, ()))
 
     def body_digest(self, algorithm: str, relaxed: bool, limit: int | None = None) -> tuple[bytes, int]:
         """The digest of the canonical body (of its first `limit` bytes), and how many bytes went into it."""
@@ -83,28 +87,27 @@ class Message:
         """
         import hashlib
 
-        left: dict[bytes, list[Field]] = {}
-        own = True
-        for field in self.fields:
-            if own and field == signature:
-                own = False
-            else:
-                left.setdefault(field.name, []).append(field)
+        left = {name: self.named(name) for name in {*names, signature.name}}
+        if signature in left[signature.name]:
+            left[signature.name].remove(signature)
         digest = hashlib.new(algorithm, usedforsecurity=False)
         for name in names:
-            if left.get(name):
+            if left[name]:
                 digest.update(canonical_field(left[name].pop().raw, relaxed))
         digest.update(canonical_field(without_value(signature.raw, b"b"), relaxed).removesuffix(b"\r\n"))
+        self.pause()
         return digest.digest()
 
 
-def split_fields(data: bytes) -> tuple[list[Field], int]:
+def split_fields(data: bytes, pause: Callable[[], None] = lambda: None) -> tuple[list[Field], int]:
     """The header fields of a message, and where its body begins. What is neither field nor empty line ends them."""
     fields: list[Field] = []
     position = 0
     while match := FIELD.match(data, position):
         fields.append(Field(match[1].lower(), match[0]))
         position = match.end()
+        if len(fields) % MANY == 0:
+            pause()
     return fields, position + 2 * data.startswith(b"\r\n", position)
 
 

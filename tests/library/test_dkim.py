@@ -679,3 +679,9 @@ def test_a_long_body_gives_others_their_turns(sign: Callable[..., bytes]) -> Non
     assert len(turns) > 2
     message.body_digest("sha256", True)  # kept
     assert len(turns) < 6
+
+
+def test_many_fields_are_read_with_pauses() -> None:
+    pauses: list[int] = []
+    message = Message(b"a:\r\n" * 50_000 + b"b: x\r\n\r\nbody", lambda: pauses.append(1))
+    assert (len(message.fields), len(message.named(b"b")), message.body, len(pauses)) == (50_001, 1, b"body", 5)
