@@ -126,7 +126,7 @@ def read_message(run: Run, state: MessageState) -> dkim.Message:
     return dkim.Message(b"".join(state.message.version().chunks()), breather(run))
 
 
-def signature_word(message: dkim.Message, field: dkim.Field, questions: Questions, time: float) -> str:
+def signature_word(message: dkim.Message, field: Field, questions: Questions, time: float) -> str:
     """What is to be said of a signature (RFC 8601 section 2.7.1): pass, fail, permerror, temperror."""
 
     def find_key(name: bytes) -> bytes:
@@ -179,7 +179,7 @@ def dkim_sdid(run: Run, explicitdomains: Array | None = None, options: SDIDOptio
     return Array.from_pairs((domain, word.encode()) for domain, word in found.items())
 
 
-def signer(field: dkim.Field) -> bytes:
+def signer(field: Field) -> bytes:
     """The domain of a signature, empty when it cannot be read."""
     try:
         return Signature(field).domain
