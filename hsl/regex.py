@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 from pcre2 import LibraryError, PatternError, _cy
 
 from hsl.errors import ScriptError
-from hsl.turns import give_turn
 from hsl.values import MAX_ITEMS, MAX_STRING, Array, Function, Value, concatenation_text, share
 
 if TYPE_CHECKING:
@@ -258,7 +257,7 @@ class Matches:
         """Go to the next match; false if there is none. Raises ScriptError over the limits."""
         self.count += 1
         if self.run is not None and self.count % WATCHED == 1:
-            give_turn(self.run)
+            self.run.give_turn()
         options = NOT_EMPTY_AT_START if self.start == self.end else 0
         self.data = self.pattern.search(self.subject, self.end, options)
         if self.data is None:

@@ -240,6 +240,12 @@ class Run:
         if self.slice <= 0:
             raise BudgetError(f"the script exceeded its budget of {self.budget.steps} steps")
         self.fuel = self.slice - 1
+        self.give_turn(now)
+
+    def give_turn(self, now: float = 0.0) -> None:
+        """Let others run, if it is their turn: also inside a builtin whose work takes long. Raises BudgetError."""
+        if now == 0.0:
+            now = monotonic()
         if now > self.deadline:
             raise self.out_of_time()
         if now > self.turn_ends and bridge.bridged():

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from hsl.arithmetic import check_string
 from hsl.builtins import Chapter
 from hsl.errors import ScriptError
-from hsl.turns import give_turn
 from hsl.values import MAX_STRING
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def zlib_compress(run: Run, string: bytes, compression: int = -1, windowbits: in
     parts = []
     for start in range(0, len(string), PIECE):
         parts.append(packer.compress(string[start : start + PIECE]))
-        give_turn(run)
+        run.give_turn()
     result = b"".join([*parts, packer.flush()])
     check_string(len(result))
     return result

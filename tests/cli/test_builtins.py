@@ -14,16 +14,16 @@ from click.testing import Result
 
 from hsl.builtins import Builtin, BuiltinClass
 from hsl.cli import manual
-from hsl.library import CHAPTERS as LIBRARY
+from hsl.library import chapters
 from hsl.runtime.stages import CHAPTERS as MAIL
 from hsl.runtime.stages import STAGES
 
 Invoke = Callable[..., Result]
 
-EVERY = [item for chapter in (*LIBRARY, *MAIL) for item in chapter.functions]
+EVERY = [item for chapter in (*chapters(), *MAIL) for item in chapter.functions]
 CHAPTERS = list(dict.fromkeys(item.chapter for item in manual.every_entry()))
 
-CLASSES = [item for chapter in (*LIBRARY, *MAIL) for item in chapter.classes]
+CLASSES = [item for chapter in (*chapters(), *MAIL) for item in chapter.classes]
 
 
 def available(item: Builtin, stage: str) -> bool:
