@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import binascii
-import re
 import uuid
 from collections.abc import Mapping
-from email.utils import formatdate
 
 from hsl.builtins import Options, option
 from hsl.errors import ScriptError
+from hsl.mime import coding
+from hsl.mime.addresses import written_name
+from hsl.mime.fields import NAME, date_text, make_field
 from hsl.runtime.context import Context, error_array, record, result_array, string, text
 from hsl.runtime.functions.arguments import (
     want_address,
@@ -20,16 +20,13 @@ from hsl.runtime.functions.arguments import (
     want_transport_id,
 )
 from hsl.runtime.functions.servers import ServerOptions, server_plan
-from hsl.runtime.message import BytesBody, make_field
+from hsl.runtime.message import BytesBody
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, Address, Attempt, Mail, QueueEntry
 from hsl.runtime.protocols import QueueFull
 from hsl.values import Array, Value, type_name
 
 MAX_MAILS = 1_000  # that one stage's script may queue
 MAX_RECIPIENTS = 1_000  # of one message sent at once
-MAX_LINE = 998  # RFC 5322 2.1.1
-BARE = re.compile(rb"\r\n|\r|\n")
-NAME = re.compile(rb"[!-9;-~]{1,200}\Z")
 
 
 class QueueMailOptions(Options):
@@ -70,7 +67,7 @@ async def store(context: Context, function: str, message: bytes, entry: QueueEnt
     context.queued += 1
     if context.queued > MAX_MAILS:
         raise ScriptError(f"{function}(): more than {MAX_MAILS} messages were queued by one script")
-    body = BytesBody(BARE.sub(b"\r\n", message))
+    body = BytesBody(coding.BREAK.sub(b"\r\n", message))
     entry.size = body.size
     entry.eightbit = not message.isascii()
     entry.smtputf8 = not (entry.sender.path.isascii() and entry.recipient.path.isascii())
@@ -99,13 +96,14 @@ def compose(
     headers: Mapping[bytes, bytes],
     now: float,
 ) -> bytes:
-    """A message of one text part; `headers` are added, or replace those made here. Names come with the addresses."""
-    encoding, encoded = encode_text(BARE.sub(b"\r\n", body))
+    """A message of one text part; `headers` are added, or replace those made here. Names come with the addresses; the
+    null sender is shown as MAILER-DAEMON."""
+    encoding, encoded = coding.encode(body, text=True)
     fields: dict[bytes, bytes] = {
-        b"From": mailbox(*sender),
-        b"To": mailbox(*recipient),
+        b"From": mailbox(sender[0].path or f"MAILER-DAEMON@{hostname}".encode(), sender[1]),
+        b"To": mailbox(recipient[0].path, recipient[1]),
         b"Subject": subject,
-        b"Date": formatdate(now).encode(),
+        b"Date": date_text(now),
         b"Message-ID": f"<{uuid.uuid4()}@{hostname}>".encode(),
         b"MIME-Version": b"1.0",
         b"Content-Type": b"text/html; charset=utf-8" if html else b"text/plain; charset=utf-8",
@@ -117,23 +115,9 @@ def compose(
     return b"".join(make_field(name, value, True).raw for name, value in fields.items()) + b"\r\n" + encoded
 
 
-def mailbox(address: Address, name: bytes) -> bytes:
-    """`"Name" <local@domain>`; the null sender is shown as MAILER-DAEMON."""
-    path = address.path or b"MAILER-DAEMON"
-    if not name:
-        return path if address.path else b"<>"
-    if name.isascii():
-        name = b'"' + name.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
-    return name + b" <" + address.path + b">"
-
-
-def encode_text(body: bytes) -> tuple[bytes, bytes]:
-    """The transfer encoding and the encoded text."""
-    lines = body.split(b"\r\n")
-    if body.isascii() and b"\0" not in body and all(len(line) <= MAX_LINE for line in lines):
-        return b"7bit", body
-    encoded = (binascii.b2a_qp(line, istext=False).replace(b"=\n", b"=\r\n") for line in lines)
-    return b"quoted-printable", b"\r\n".join(encoded)
+def mailbox(path: bytes, name: bytes) -> bytes:
+    """`local@domain`, or `Name <local@domain>`."""
+    return written_name(name) + b" <" + path + b">" if name else path
 
 
 def read_headers(function: str, headers: Array | None) -> dict[bytes, bytes]:
@@ -174,7 +158,7 @@ async def send_mail(context: Context, message: bytes, sender: Value, recipients:
     plan.senderparams = read_params("send", sender)
     network = context.services.network
     permit = None if isinstance(server, bytes) or network is None else network.permit  # a transport is configured
-    return await client.send(plan, people, BytesBody(BARE.sub(b"\r\n", message)), permit)
+    return await client.send(plan, people, BytesBody(coding.BREAK.sub(b"\r\n", message)), permit)
 
 
 def read_recipient(function: str, item: Value) -> tuple[Address, dict[str, str]]:

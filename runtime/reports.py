@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from hsl.errors import ScriptError
+from hsl.mime.mail import MailModel
 from hsl.runtime.message import BytesBody, Message
 from hsl.runtime.model import Body
 
 MAX_REPORT = 4 * 1024 * 1024  # bytes of a message that are looked at
 MAX_RECIPIENTS = 1_000
-PARAMETER = rb";\s*%s\s*=\s*(?:\"([^\"]{1,200})\"|([^\s;\"]{1,200}))"
-BOUNDARY = re.compile(PARAMETER % b"boundary", re.IGNORECASE)
-TYPE = re.compile(rb"\s*([a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+)", re.IGNORECASE)
+STATUS = (b"message/delivery-status", b"message/global-delivery-status")  # RFC 3464, RFC 6533
+ORIGINAL = (b"message/rfc822", b"text/rfc822-headers", b"message/global", b"message/global-headers")
 
 Fields = dict[bytes, bytes]  # lower-case names
 
@@ -44,20 +44,17 @@ def untyped(value: bytes) -> bytes:
     return value.partition(b";")[2].strip() if b";" in value else value
 
 
-def read_report(body: Body) -> Report | None:
-    """The report of a message, None if it is none."""
-    data = read_head(body)
-    content, rest = split_head(data)
-    boundary = BOUNDARY.search(content)
-    if boundary is None or not content.lower().startswith(b"multipart/report"):
+def read_report(body: Body, pause: Callable[[], None]) -> Report | None:
+    """The report of a message, None if it is none. `pause` is called now and then, and may raise."""
+    mail = MailModel(BytesBody(read_head(body)))
+    root = mail.split(pause)
+    parts = {part.type: part for part in reversed(root.children)}  # the first of each type
+    status, original = (next((parts[kind] for kind in kinds if kind in parts), None) for kinds in (STATUS, ORIGINAL))
+    if root.type != b"multipart/report" or status is None:
         return None
-    parts = dict(split_parts(rest, boundary[1] or boundary[2]))
-    status = parts.get(b"message/delivery-status") or parts.get(b"message/global-delivery-status")
-    if status is None:
-        return None
-    message, *recipients = read_groups(status) or [{}]
-    original = parts.get(b"message/rfc822") or parts.get(b"text/rfc822-headers") or parts.get(b"message/global") or b""
-    return Report(message, recipients[:MAX_RECIPIENTS], Message(BytesBody(original)))
+    message, *recipients = read_groups(mail.content(status)) or [{}]
+    returned = BytesBody(b"" if original is None else mail.content(original))
+    return Report(message, recipients[:MAX_RECIPIENTS], Message(returned))
 
 
 def read_head(body: Body) -> bytes:
@@ -67,18 +64,6 @@ def read_head(body: Body) -> bytes:
         if len(data) >= MAX_REPORT:
             break
     return bytes(data[:MAX_REPORT])
-
-
-def split_parts(data: bytes, boundary: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The parts of a multipart body: type (lower case) and content."""
-    mark = b"--" + boundary
-    for piece in (b"\r\n" + data).split(b"\r\n" + mark)[1:]:
-        if piece.startswith(b"--"):
-            return
-        part = piece.partition(b"\r\n")[2]
-        content, rest = split_head(part)
-        if kind := TYPE.match(content or b"text/plain"):
-            yield kind[1].lower(), rest
 
 
 def read_groups(status: bytes) -> list[Fields]:
@@ -91,18 +76,10 @@ def read_groups(status: bytes) -> list[Fields]:
     return groups
 
 
-def split_head(part: bytes) -> tuple[bytes, bytes]:
-    """The Content-Type of a message or a part (empty without one), and what is below its headers."""
-    if part.startswith(b"\r\n"):
-        return b"", part[2:]
-    head, _, rest = part.partition(b"\r\n\r\n")
-    return read_fields(head).get(b"content-type", b""), rest
-
-
-def read_fields(head: bytes) -> Fields:
+def read_fields(block: bytes) -> Fields:
     """The header fields of a block, the first of each name; none for a block over the limits."""
     try:
-        fields = Message(BytesBody(head + b"\r\n\r\n")).headers()
+        fields = Message(BytesBody(block)).headers()
     except ScriptError:
         return {}
     return {field.name: field.value for field in reversed(fields)}

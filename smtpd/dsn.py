@@ -6,25 +6,23 @@ other than ASCII have the 7-bit form of RFC 6533 3. Only `To:` holds UTF-8, when
 
 from __future__ import annotations
 
-import binascii
 import re
-import secrets
 import textwrap
 import uuid
 from dataclasses import dataclass
-from email.utils import formatdate
 
-from hsl.mime import words as mimeword
+from hsl.mime import coding
+from hsl.mime.addresses import written_name
+from hsl.mime.build import Builder
+from hsl.mime.fields import Field, date_text, make_field
 from hsl.runtime.message import BytesBody
 from hsl.runtime.model import NULL_SENDER, Address, Attempt, Body, DSNPlan, Mail, QueueEntry
 from hsl.runtime.protocols import Clock
 
 MAX_HEADERS = 64 * 1024  # octets of the original's headers in a report
+MAX_NAME = 255  # characters of a script's name in From
 MAX_DIAGNOSTIC = 2000  # characters of a peer's reply in a report
-MAX_LINE = 998  # RFC 5322 2.1.1
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-LONG_WORD = re.compile(r"(\S{900})(?=\S)")
-PLAIN_NAME = re.compile(r"[A-Za-z0-9 !#$%&'*+/=?^_`{|}~-]*\Z")
 REPLY = re.compile(r"[45]\d\d ")
 # Errors that tell of our own network or configuration are not the sender's business.
 PRIVATE_KINDS = {"bind": "The mail system could not open a connection.", "config": "The mail system has no route."}
@@ -174,13 +172,7 @@ def typed_address(address: Address) -> str:
 
 
 def date(seconds: float) -> str:
-    return formatdate(seconds, usegmt=False, localtime=False)
-
-
-def fold(name: str, value: str) -> str:
-    """A header field, folded at spaces; a longer word is cut below the line limit."""
-    text = f"{name}: " + LONG_WORD.sub(r"\1 ", value)
-    return "\r\n".join(textwrap.wrap(text, 76, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
+    return date_text(seconds).decode()
 
 
 def headers_of(body: Body) -> bytes:
@@ -198,22 +190,13 @@ def headers_of(body: Body) -> bytes:
     return head[: head.rfind(b"\r\n") + 2] if b"\r\n" in head else head
 
 
-def encode_part(data: bytes) -> tuple[str, bytes]:
-    """The transfer encoding and the encoded data: as it is when it is 7-bit in short lines, else quoted-printable."""
-    lines = data.split(b"\r\n")
-    if (
-        data.isascii()
-        and b"\0" not in data
-        and all(len(line) <= MAX_LINE and b"\r" not in line and b"\n" not in line for line in lines)
-    ):
-        return "7bit", data
-    encoded = (binascii.b2a_qp(line, istext=False).replace(b"=\n", b"=\r\n") for line in lines)
-    return "quoted-printable", b"\r\n".join(encoded)
-
-
-def part(content_type: str, data: bytes) -> bytes:
-    encoding, encoded = encode_part(data)
-    return f"Content-Type: {content_type}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode() + encoded + b"\r\n"
+def part(content_type: bytes, data: bytes) -> Builder:
+    """A part that keeps every byte of its data."""
+    made = Builder()
+    encoding, made.content = coding.encode(data, text=False)
+    made.add_field(b"Content-Type", content_type)
+    made.add_field(b"Content-Transfer-Encoding", encoding)
+    return made
 
 
 def build(
@@ -231,46 +214,38 @@ def build(
     if entry.sender == NULL_SENDER:
         raise ValueError("no notification goes to the null sender")
     host = header_text(hostname)
-    boundary = f"=_{secrets.token_hex(16)}"
+    report = Builder()
+    report.type = b"multipart/report; report-type=delivery-status"
+    report.add_field(b"From", from_mailbox(wanted, host))
+    to = address_text((wanted and wanted.recipient) or entry.sender)
+    report.fields.append(Field(b"to", f"To: <{to}>\r\n".encode()))
+    report.add_field(b"Subject", subject.encode())
+    report.add_field(b"Date", date_text(clock.time()))
+    report.add_field(b"Message-ID", f"<{uuid.uuid4()}@{host}>".encode())
+    report.add_field(b"Auto-Submitted", b"auto-replied")
+
     recipient = header_text(address_text(entry.recipient), 1000)
     explanation = textwrap.wrap(explain(cause), 76, initial_indent="    ", subsequent_indent="    ")
     human = "\r\n".join([*text, "", f"<{recipient}>:", *explanation])
     message_fields = [("Reporting-MTA", f"dns; {host}"), ("Arrival-Date", date(entry.ts))]
-    parts = [
-        part("text/plain; charset=us-ascii", human.encode()),
-        part("message/delivery-status", status_part(message_fields) + b"\r\n" + status_part(fields)),
+    report.children = [
+        part(b"text/plain; charset=us-ascii", human.encode()),
+        part(b"message/delivery-status", status_part(message_fields) + b"\r\n" + status_part(fields)),
     ]
     if original is not None:
-        parts.append(part("text/rfc822-headers", headers_of(original)))
-    top = [
-        from_header(wanted, host),
-        f"To: <{address_text((wanted and wanted.recipient) or entry.sender)}>",
-        f"Subject: {subject}",
-        f"Date: {date(clock.time())}",
-        f"Message-ID: <{uuid.uuid4()}@{host}>",
-        "Auto-Submitted: auto-replied",
-        "MIME-Version: 1.0",
-        f'Content-Type: multipart/report; report-type=delivery-status;\r\n boundary="{boundary}"',
-    ]
-    mark = f"--{boundary}".encode()
-    body = b"".join(mark + b"\r\n" + item for item in parts)
-    return "\r\n".join(top).encode() + b"\r\n\r\n" + body + mark + b"--\r\n"
+        report.children.append(part(b"text/rfc822-headers", headers_of(original)))
+    return report.message()
 
 
-def from_header(wanted: DSNPlan | None, host: str) -> str:
-    """The From field: the mail system's, or a script's address and name."""
+def from_mailbox(wanted: DSNPlan | None, host: str) -> bytes:
+    """Who sends the report: the mail system, or a script's address and name."""
     address, name = f"MAILER-DAEMON@{host}", b"Mail Delivery System"
     if wanted is not None and wanted.from_address is not None:
         address, name = address_text(wanted.from_address), b""
     if wanted is not None and wanted.from_name is not None:
-        name = wanted.from_name
-    if name.isascii():
-        shown = header_text(name.decode())
-        named = shown if PLAIN_NAME.match(shown) else '"' + re.sub(r'(["\\])', r"\\\1", shown) + '"'
-    else:
-        named = mimeword.encode(UNSAFE.sub(" ", name.decode("utf-8", "replace")).encode()).decode()
-    return f"From: {named} <{address}>" if name else f"From: <{address}>"
+        name = UNSAFE.sub(" ", wanted.from_name.decode("utf-8", "replace"))[:MAX_NAME].strip().encode()
+    return (written_name(name) + b" " if name else b"") + f"<{address}>".encode()
 
 
 def status_part(fields: list[tuple[str, str]]) -> bytes:
-    return "".join(fold(name, value) + "\r\n" for name, value in fields).encode()
+    return b"".join(make_field(name.encode(), value.encode(), True).raw for name, value in fields)

@@ -16,7 +16,8 @@ KNOWN: Final = IDENTITY | UUENCODE | {b"base64", b"quoted-printable"}
 BREAK: Final = re.compile(rb"\r\n|\r|\n")
 BARE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/=]+")
-CODED: Final = re.compile(rb"[^\t\r\n -~]|=")
+READABLE: Final = bytes(byte for byte in (9, 10, 13, *range(32, 127)) if byte != 61)  # in quoted-printable: not `=`
+TEXT_LINE: Final = re.compile(rb"[^\r\n]++")
 BEGIN: Final = re.compile(rb"^begin [0-7]{3,4} [^\n]*\n", re.MULTILINE)
 LINE: Final = 57  # bytes in one line of base64: 76 characters
 
@@ -67,12 +68,17 @@ def encode(data: bytes, *, text: bool, newline: bytes = b"\r\n") -> tuple[bytes,
         data = BREAK.sub(newline, data)
     elif BARE.search(data):
         return b"base64", encode_base64(data, newline)
-    if data.isascii() and b"\0" not in data and not any(len(line) > HARD_LINE for line in data.splitlines()):
+    if data.isascii() and b"\0" not in data and not has_long_line(data):
         return b"7bit", data
-    if len(CODED.findall(data)) <= len(data) // 6:
+    if len(data.translate(None, READABLE)) <= len(data) // 6:
         lines = (binascii.b2a_qp(line, istext=False) for line in data.split(newline))
         return b"quoted-printable", newline.join(line.replace(b"=\n", b"=" + newline) for line in lines)
     return b"base64", encode_base64(data, newline)
+
+
+def has_long_line(data: bytes) -> bool:
+    """Whether a line is longer than RFC 5322 2.1.1 allows."""
+    return any(line.end() - line.start() > HARD_LINE for line in TEXT_LINE.finditer(data))
 
 
 def encode_base64(data: bytes, newline: bytes = b"\r\n") -> bytes:

@@ -501,7 +501,7 @@ def dsn_report(run: Run) -> Report | None:
     state = host(run, DataContext).state
     version = state.message.version()
     if state.report is None or state.report[0] != version.serial:
-        state.report = version.serial, read_report(version)
+        state.report = version.serial, read_report(version, run.tick)
     return state.report[1]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import encodebytes
 from email import message_from_bytes
+from email.header import decode_header, make_header
+from email.utils import getaddresses
 from typing import Any
 
 import pytest
@@ -241,6 +244,38 @@ async def test_any_body_arrives(world: Any, body: str) -> None:
     assert raw.isascii()
     assert max(map(len, raw.split(b"\r\n"))) <= 998
     assert entry.sender.path == b""
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [("Hello", "7bit"), ("Grüße aus Köln, wo es meistens regnet", "quoted-printable"), ("Привет", "base64")],
+)
+async def test_a_body_is_as_readable_as_it_can_be(world: Any, text: str, encoding: str) -> None:
+    await run(world, f'mail("", "a@b.example", "", "{text}", "outbound");')
+    _, message = stored(world)
+    assert message["Content-Transfer-Encoding"] == encoding
+    assert message.get_payload(decode=True) == text.encode()
+
+
+NAMES = [
+    ("Smith, Zoë", "Smith, Zoë"),
+    ("Zoë <x@y.example>", "Zoë <x@y.example>"),
+    ("a (b)", "a (b)"),
+    ("=?utf-8?q?x?=", "=?utf-8?q?x?="),
+]
+
+
+@pytest.mark.parametrize(("name", "want"), NAMES)
+async def test_no_name_can_be_an_address(world: Any, name: str, want: str) -> None:
+    await run(world, f'mail("a@b.example", "c@d.example", "", "", "outbound", ["sender_name" => "{name}"]);')
+    _, message = stored(world)
+    [(shown, address)] = getaddresses([message["From"]])
+    assert (str(make_header(decode_header(shown))), address) == (want, "a@b.example")
+
+
+async def test_the_null_sender_has_a_name(world: Any) -> None:
+    await run(world, 'mail("", "c@d.example", "", "", "outbound");')
+    assert stored(world)[1]["From"] == "MAILER-DAEMON@gateway.example.com"
 
 
 async def test_headers_cannot_be_injected(world: Any) -> None:
@@ -619,6 +654,11 @@ original\r
 """
 
 
+STATUS = REPORT.partition(b"Content-Type: message/delivery-status\r\n\r\n")[2].partition(b"\r\n--=_a b")[0]
+STATUS_BASE64 = encodebytes(STATUS).replace(b"\n", b"\r\n")
+OTHER_STATUS = b"Content-Type: message/delivery-status\r\n\r\nA: b\r\n\r\nFinal-Recipient: rfc822; x@y.example\r\n"
+
+
 async def test_get_dsn(world: Any) -> None:
     shown = await data_reply(
         world,
@@ -632,6 +672,31 @@ async def test_get_dsn(world: Any) -> None:
         "Gr??e|=?utf-8?q?Gr=C3=BC=C3=9Fe?="
     ).replace("Gr??e", shown.split("|")[8])
     assert shown.split("|")[8].startswith("Gr")
+
+
+REPORTS = [
+    (
+        "encoded",
+        lambda report: report.replace(
+            b"\r\n\r\n" + STATUS, b"\r\nContent-Transfer-Encoding: base64\r\n\r\n" + STATUS_BASE64
+        ),
+    ),
+    (
+        "comment and other parameters",
+        lambda report: report.replace(b"; report-type", b'; x="; boundary=z"; report-type'),
+    ),
+    ("LF", lambda report: report.replace(b"\r\n", b"\n")),
+    ("a second status", lambda report: report.replace(b"--=_a b--", b"--=_a b\r\n" + OTHER_STATUS + b"--=_a b--")),
+    ("a boundary that begins like it", lambda report: report.replace(b"human text", b"--=_a bc\r\nhuman text")),
+]
+
+
+@pytest.mark.parametrize("change", [change for _, change in REPORTS], ids=[name for name, _ in REPORTS])
+async def test_reports_of_all_kinds(world: Any, change: Any) -> None:
+    found = 'array_join([($d = GetDSN())["recipient"], $d["status"], GetDSNHeader("message-id")], "|")'
+    body = change(REPORT)
+    assert body != REPORT
+    assert await data_reply(world, found, body=body) == "Bob@B.example|5.1.1|<1@a.example>"
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from email import message_from_bytes
+from email.header import decode_header, make_header
 from email.message import Message
-from email.utils import parsedate_to_datetime
+from email.utils import getaddresses, parsedate_to_datetime
 from typing import Any
 
 import pytest
 
-from hsl.runtime.model import NULL_SENDER, Address, Attempt, AttemptError, QueueEntry, Result
+from hsl.runtime.model import NULL_SENDER, Address, Attempt, AttemptError, DSNPlan, QueueEntry, Result
 from hsl.smtpd import dsn
 
 NOW = 1_700_000_000.0
@@ -303,3 +304,21 @@ def test_an_expired_entry_tells_the_last_reply_but_not_our_own_errors() -> None:
 def test_a_temporary_cause_says_that_no_more_is_tried() -> None:
     attempt = Attempt(result=Result(450, None, ["busy"], "RCPT"))
     assert "No more attempts" in parse(failure(cause=attempt))[1][0].get_payload()
+
+
+NAMES = ["Help", "Smith, Zoë", "Zoë <x@y.example>", 'A "B"', "=?utf-8?q?x?=", "é" * 255]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_scripts_name_stays_a_name(name: str) -> None:
+    wanted = DSNPlan(from_name=name.encode())
+    data = dsn.failure_dsn(entry(), REFUSED, hostname="h.example", original=None, clock=Clock(), wanted=wanted)
+    [(shown, address)] = getaddresses([unfold(parse(data)[0]["From"])])
+    assert (str(make_header(decode_header(shown))), address) == (name, "MAILER-DAEMON@h.example")
+
+
+def test_headers_of_other_scripts_are_base64() -> None:
+    raw = "Subject: Привет, мир\r\n".encode()
+    part = parse(failure(original=Text(raw + b"\r\nbody")))[1][2]
+    assert part["Content-Transfer-Encoding"] == "base64"
+    assert part.get_payload(decode=True) == raw
