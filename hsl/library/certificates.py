@@ -96,14 +96,13 @@ class ExtensionOptions(Options):
 
 def read(function: str, what: str, get: Callable[[], T]) -> T:
     """What a reader gives. Raises ScriptError for what cannot be read."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.x509 import DuplicateExtension, UnsupportedGeneralNameType
+    from hsl.library.cryptoerrors import UNREADABLE
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of oddities in what others made
             return get()
-    except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm, DuplicateExtension, UnsupportedGeneralNameType):
+    except UNREADABLE:
         raise ScriptError(f"{function}(): {what} cannot be read") from None
 
 

@@ -115,13 +115,13 @@ def list_in(function: str, array: Array, name: bytes) -> Array | None:
 
 def is_key_of(der: bytes, key: PrivateKey) -> bool:
     """Whether a certificate is that of a private key."""
-    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
+    from hsl.library.cryptoerrors import UNREADABLE
 
     try:
         theirs: Any = load_certificate("certificate", der).public_key()
         ours = key.key.public_key()
         return type(theirs) is type(ours) and bool(theirs == ours)
-    except (ScriptError, ValueError, TypeError, UnsupportedAlgorithm, InternalError):
+    except (ScriptError, *UNREADABLE):
         return False
 
 
@@ -271,9 +271,11 @@ def is_for_mail(der: bytes) -> bool:
     """Whether a certificate allows to sign mail (RFC 8550 section 4.4.2, 4.4.4); one that says nothing does."""
     from cryptography.x509 import ExtendedKeyUsage, ExtensionNotFound, KeyUsage
 
+    from hsl.library.cryptoerrors import UNREADABLE
+
     try:
         extensions = load_certificate("cms_verify", der).extensions
-    except (ScriptError, ValueError, TypeError):
+    except (ScriptError, *UNREADABLE):
         return False
     try:
         usage = extensions.get_extension_for_class(KeyUsage).value

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from asn1crypto import cms, core
 from asn1crypto.keys import PublicKeyInfo
 from asn1crypto.parser import emit
-from cryptography.exceptions import InternalError, InvalidTag, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidTag
 from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import load_der_x509_certificate
 
 from hsl.library.cmsdata import CMSError, is_meant, load_certificates, read_content, reading
+from hsl.library.cryptoerrors import UNREADABLE
 from hsl.library.cryptographic import without_padding
 from hsl.library.keys import MAX_BITS, MIN_BITS
 
@@ -126,7 +127,7 @@ def recipient_info(certificate: Any, key: bytes) -> Any:
     """The content's key for the owner of a certificate. Raises CMSError."""
     try:
         public = load_der_x509_certificate(certificate.dump()).public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except UNREADABLE:
         raise CMSError("a certificate cannot be read") from None
     with reading():
         owner = {"issuer": certificate.issuer, "serial_number": certificate.serial_number}

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from asn1crypto.core import Void
 from asn1crypto.parser import emit
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7HashTypes, P
 from cryptography.x509 import load_der_x509_certificate
 
 from hsl.library.cmsdata import CMSError, certificates_of, is_meant, load_certificates, read_content, reading
+from hsl.library.cryptoerrors import UNREADABLE
 from hsl.library.keys import MAX_BITS, MIN_BITS
 
 DIGESTS: Final[Mapping[str, Callable[[], PKCS7HashTypes]]] = {
@@ -58,7 +59,7 @@ def sign(content: bytes, certificate: bytes, key: Any, chain: Sequence[bytes], d
             builder = builder.add_certificate(load_der_x509_certificate(item))
         signature = builder.sign(Encoding.DER, options)
         verify(signature, content, ())
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except UNREADABLE:
         raise CMSError("it cannot be signed with this certificate and this kind of key") from None
     return signature
 

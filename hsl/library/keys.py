@@ -54,12 +54,13 @@ def load_private_key(data: bytes) -> PrivateKey | None:
         data = next((der for label, der in blocks(data) if label in KEY_LABELS), b"")
     if not data or len(data) > MAX_KEY:
         return None
-    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_der_private_key
+
+    from hsl.library.cryptoerrors import BAD_KEY
 
     try:
         return as_resource(load_der_private_key(data, None, unsafe_skip_rsa_key_validation=True))
-    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
+    except BAD_KEY:
         return None
 
 
@@ -98,12 +99,13 @@ def load_public_key(data: bytes) -> Any:
         data = next((der for label, der in blocks(data) if label in PUBLIC_LABELS), b"")
     if not data or len(data) > MAX_KEY:
         return None
-    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    from hsl.library.cryptoerrors import BAD_KEY
 
     try:
         return load_der_public_key(data)
-    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError):
+    except BAD_KEY:
         return None
 
 
@@ -202,13 +204,15 @@ def rsa_sign(message: bytes, privatekey: bytes | Resource, options: SignOptions)
 
 def checked_signature(key: Any, message: bytes, hash: HashAlgorithm) -> bytes | None:
     """An RSA signature that verifies: one by broken numbers would give the key away (and be of no use)."""
-    from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
+    from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+
+    from hsl.library.cryptoerrors import BAD_KEY
 
     try:
         signature: bytes = key.sign(message, PKCS1v15(), hash)
         key.public_key().verify(signature, message, PKCS1v15(), hash)
-    except (ValueError, InvalidSignature, UnsupportedAlgorithm, InternalError):
+    except (InvalidSignature, *BAD_KEY):
         return None
     return signature
 

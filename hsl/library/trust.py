@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from cryptography.x509 import load_der_x509_crl
 from OpenSSL import crypto
 
+from hsl.library.cryptoerrors import UNREADABLE
 from hsl.values import Array, Value
 
 LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
@@ -58,7 +59,7 @@ def verify_chain(
         return verdict
     try:
         add_lists(store, crls)
-    except (crypto.Error, ValueError, TypeError, OverflowError):
+    except (crypto.Error, *UNREADABLE):
         return Verdict(False, error=NO_LIST)
     listed = judge(store, leaf, links)
     above = [judge(store, item, links) for item in verdict.chain[1:-1]]
