@@ -147,3 +147,11 @@ def is_meant(identifier: Any, certificate: Any) -> bool:
         same = certificate.serial_number == chosen["serial_number"].native
         return bool(same and certificate.issuer.dump() == chosen["issuer"].dump())
     return bool(identifier.name == "subject_key_identifier" and certificate.key_identifier == chosen.native)
+
+
+def single(attributes: Any, name: str) -> Any:
+    """The value of an attribute that must be there once, with one value."""
+    found = [item["values"] for item in attributes if item["type"].native == name]
+    if len(found) != 1 or len(found[0]) != 1:
+        raise CMSError("its attributes are not as they must be")
+    return found[0][0]

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import load_der_x509_certificate
 
-from hsl.library.cmsdata import CMSError, is_meant, load_certificates, read_content, reading
+from hsl.library.cmsdata import CMSError, is_meant, load_certificates, read_content, reading, single
 from hsl.library.cryptoerrors import UNREADABLE
 from hsl.library.cryptographic import without_padding
 from hsl.library.keys import MAX_BITS, MIN_BITS
@@ -280,16 +280,21 @@ def open_cbc(sealed: Any, key: bytes) -> bytes:
 
 
 def open_gcm(sealed: Any, envelope: Any, key: bytes) -> bytes:
-    """The content, once its tag is right (RFC 5083 section 2.2): also that of the attributes, which are passed over."""
+    """The content, once its tag is right; for other types than plain data, attributes under it say which (RFC 5083)."""
     _, parameters = cipher_of(sealed, key, ("gcm",))
     nonce = GCMParameters.load(parameters.dump())["nonce"].native
     tag = envelope["mac"].native
     if not MIN_TAG <= len(tag) <= TAG:
         raise CMSError(WRONG)
     attributes = envelope["auth_attrs"]
+    kind = sealed["content_type"]
     decryptor = Cipher(AES(key), GCM(nonce, tag, MIN_TAG)).decryptor()
     if not isinstance(attributes, core.Void):
         decryptor.authenticate_additional_data(emit(0, 1, 17, attributes.contents))
+        if single(attributes, "content_type").dotted != kind.dotted:
+            raise CMSError(WRONG)
+    elif kind.native != "data":
+        raise CMSError(WRONG)
     try:
         return decryptor.update(bytes(sealed["encrypted_content"])) + decryptor.finalize()
     except InvalidTag:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7HashTypes, PKCS7Options, PKCS7SignatureBuilder
 from cryptography.x509 import load_der_x509_certificate
 
-from hsl.library.cmsdata import CMSError, certificates_of, is_meant, load_certificates, read_content, reading
+from hsl.library.cmsdata import CMSError, certificates_of, is_meant, load_certificates, read_content, reading, single
 from hsl.library.cryptoerrors import UNREADABLE
 from hsl.library.keys import MAX_BITS, MIN_BITS
 
@@ -126,14 +126,6 @@ def signed_data(info: Any, content: bytes, kind: str) -> bytes:
     if single(attributes, "content_type").dotted != kind or single(attributes, "message_digest").native != digest:
         raise CMSError("a signature does not match the message")
     return bytes(emit(0, 1, SET, attributes.contents))
-
-
-def single(attributes: Any, name: str) -> Any:
-    """The value of an attribute that must be there once, with one value."""
-    found = [item["values"] for item in attributes if item["type"].native == name]
-    if len(found) != 1 or len(found[0]) != 1:
-        raise CMSError("a signature's signed attributes are not as they must be")
-    return found[0][0]
 
 
 def signature_fits(der: bytes, info: Any, data: bytes) -> bool:
