@@ -9,7 +9,8 @@ import asyncio
 import hashlib
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from email.utils import formatdate
 from types import ModuleType
 from typing import Any
@@ -101,15 +102,16 @@ class EmbeddedVirusScanner:
         return ["Eicar-Test-Signature"] if await find(message, [EICAR]) else []
 
 
-class ClamdScanner:
-    """ScanCLAM() by ClamAV's clamd over TCP (INSTREAM): the whole message, which clamd takes apart.
+class ScannerDaemon:
+    """A scanner that is asked over TCP.
 
     At most `concurrency` scans run at once, and waiting counts: a scan that is not done after `timeout` seconds, an
-    unreachable clamd or a wrong answer raise BackendUnavailable. Messages over `max_size` bytes are not scanned, which
-    is logged: keep it at clamd's own StreamMaxLength.
+    unreachable daemon or a wrong answer raise BackendUnavailable. Messages over `max_size` bytes are not scanned, which
+    is logged.
     """
 
-    name = "clamav"
+    daemon: str
+    errors: tuple[type[Exception], ...] = (OSError, ValueError)  # what a scan may end with
 
     def __init__(
         self,
@@ -122,30 +124,56 @@ class ClamdScanner:
         concurrency: int = 20,
     ) -> None:
         """Does not connect. Raises ImportError when the extra `scan` is not installed."""
+        self.host = host
+        self.port = port
         self.timeout = timeout
         self.max_size = max_size
         self.log = log
-        self.library = load_aioclamd()
-        self.client = self.library.ClamdAsyncClient(host, port)
-        self.outage = Breaker("clamd", f"{host}:{port}", log, clock or SystemClock())
+        self.outage = Breaker(self.daemon, f"{host}:{port}", log, clock or SystemClock())
         self.turns = asyncio.Semaphore(concurrency)
+        self.load()
+
+    def load(self) -> None:
+        """Import the library that speaks to the daemon."""
+        raise NotImplementedError
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """The turn of one scan. What goes wrong in it becomes BackendUnavailable."""
+        try:
+            async with asyncio.timeout(self.timeout), self.turns:
+                yield
+        except TimeoutError as error:
+            raise self.outage.failed("no answer in time") from error
+        except self.errors as error:
+            raise self.outage.failed(f"{type(error).__name__}: {error}") from error
+        self.outage.succeeded()
+
+
+class ClamdScanner(ScannerDaemon):
+    """ScanCLAM() by ClamAV's clamd over TCP (INSTREAM): the whole message, which clamd takes apart.
+
+    Keep `max_size` at clamd's own StreamMaxLength.
+    """
+
+    name = "clamav"
+    daemon = "clamd"
+
+    def load(self) -> None:
+        library = load_aioclamd()
+        self.client = library.ClamdAsyncClient(self.host, self.port)
+        self.errors = (*self.errors, library.ClamdError, TypeError, KeyError)
 
     async def scan_viruses(self, message: Body) -> list[str]:
         """Raises BackendUnavailable."""
         if message.size > self.max_size:
             self.log.warning("clamd-too-big", size=message.size, limit=self.max_size)
             return []
-        try:
-            async with asyncio.timeout(self.timeout), self.turns:
-                answer = await self.client.instream(Pieces(message))
+        async with self.turn():
+            answer = await self.client.instream(Pieces(message))
             status, found = answer["stream"]
             if status not in ("FOUND", "OK"):
                 raise ValueError(str(found))
-        except TimeoutError as error:
-            raise self.outage.failed("no answer in time") from error
-        except (OSError, self.library.ClamdError, TypeError, KeyError, ValueError) as error:
-            raise self.outage.failed(f"{type(error).__name__}: {error}") from error
-        self.outage.succeeded()
         return [found] if status == "FOUND" else []
 
 
@@ -168,54 +196,28 @@ def load_aioclamd() -> ModuleType:
         ) from error
 
 
-class SpamdScanner:
+class SpamdScanner(ScannerDaemon):
     """ScanSA() by SpamAssassin's spamd.
 
     It is asked for a REPORT, the one command whose answer has the total and every rule with its score (SYMBOLS names
     rules only). The rules are read from the report's table; a site that changed the template gets the total alone.
 
-    At most `concurrency` scans run at once, and waiting counts: a scan that is not done after `timeout` seconds, an
-    unreachable spamd or a wrong answer raise BackendUnavailable. Messages over `max_size` bytes are not scanned:
-    score 0, rule NOT_SCANNED_TOO_BIG.
+    A message over `max_size` bytes has score 0 and the rule NOT_SCANNED_TOO_BIG.
     """
 
     name = "spamassassin"
+    daemon = "spamd"
 
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        timeout: float,
-        max_size: int,
-        log: Log,
-        clock: Clock | None = None,
-        concurrency: int = 20,
-    ) -> None:
-        """Does not connect. Raises ImportError when the extra `scan` is not installed."""
-        self.host = host
-        self.port = port
-        self.timeout = timeout
-        self.max_size = max_size
-        self.log = log
+    def load(self) -> None:
         self.spamc = load_aiospamc()
-        self.outage = Breaker("spamd", f"{host}:{port}", log, clock or SystemClock())
-        self.turns = asyncio.Semaphore(concurrency)
 
     async def scan(self, message: Body, envelope: ScanEnvelope) -> SpamResult:
         """Raises BackendUnavailable."""
         if message.size > self.max_size:
             self.log.warning("spamd-too-big", transaction=envelope.transaction, size=message.size, limit=self.max_size)
             return SpamResult(0.0, {"NOT_SCANNED_TOO_BIG": 0.0})
-        try:
-            async with asyncio.timeout(self.timeout), self.turns:
-                answer = await self.report(trace(envelope) + b"".join(message.chunks()))
-            result = read_report(answer)
-        except TimeoutError as error:
-            raise self.outage.failed("no answer in time") from error
-        except (OSError, ValueError) as error:
-            raise self.outage.failed(str(error)) from error
-        self.outage.succeeded()
-        return result
+        async with self.turn():
+            return read_report(await self.report(trace(envelope) + b"".join(message.chunks())))
 
     async def report(self, message: bytes) -> Any:
         """spamd's answer to REPORT. Raises OSError, or ValueError for an answer that is none or an error.
