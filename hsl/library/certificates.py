@@ -7,8 +7,9 @@ what cannot be read raises ScriptError then.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from hsl.builtins import Chapter, NativeObject, Options, method, option, static_method
@@ -27,7 +28,7 @@ chapter = Chapter("Socket")
 T = TypeVar("T")
 
 MAX_DER: Final = 16 * 1024 * 1024  # bytes: large revocation lists have some
-MAX_REVOKED: Final = 1_000_000
+PIECE: Final = 1_000  # revoked certificates between two turns of others
 MAX_LIST: Final = 1_000  # certificates or revocation lists of one array
 CERTIFICATE: Final = ("CERTIFICATE", "X509 CERTIFICATE")
 REVOCATION: Final = ("X509 CRL",)
@@ -465,8 +466,8 @@ class X509CRL(NativeObject):
         return self.ask("issuer", lambda crl: read_name(crl.issuer))
 
     @method("revoked")
-    def revoked(self) -> Array:
-        """Return a list of the revoked certificates, each an array. Over 1,000,000 are an error.
+    def revoked(self, run: Run) -> Array:
+        """Return a list of the revoked certificates, each an array.
 
         Its entries are `serial_number` (as X509->serial_number() gives it), `revocation_date` (seconds since 1970) and
         `reason` (RFC 5280 section 5.3.1: `keyCompromise` …; none if the list gives none).
@@ -479,7 +480,11 @@ class X509CRL(NativeObject):
                 }, $list->revoked()) !== none;
             }
         """
-        return self.ask("revoked", lambda crl: Array.of(read_revoked(crl)))
+        found: list[Value] = []
+        for start in range(0, self.ask("revoked", len), PIECE):
+            found += self.ask("revoked", partial(read_revoked, start))
+            run.give_turn()
+        return Array(found)
 
     @method("version")
     def version(self) -> float:
@@ -556,16 +561,18 @@ class X509CRL(NativeObject):
         return crl
 
 
-def read_revoked(crl: x509.CertificateRevocationList) -> Iterator[Array]:
-    if len(crl) > MAX_REVOKED:
-        raise ScriptError(f"X509CRL->revoked(): there are {len(crl)} entries, more than {MAX_REVOKED}")
-    for item in crl:
-        entries: dict[Value, Value] = {
-            b"serial_number": hexadecimal(item.serial_number),
-            b"revocation_date": seconds(item.revocation_date_utc),
-            b"reason": reason_of(item),
-        }
-        yield Array.record(entries)
+def read_revoked(start: int, crl: x509.CertificateRevocationList) -> list[Array]:
+    """A piece of the revoked certificates."""
+    return [
+        Array.record(
+            {
+                b"serial_number": hexadecimal(item.serial_number),
+                b"revocation_date": seconds(item.revocation_date_utc),
+                b"reason": reason_of(item),
+            }
+        )
+        for item in crl[start : start + PIECE]
+    ]
 
 
 def reason_of(item: x509.RevokedCertificate) -> bytes | None:
