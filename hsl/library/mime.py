@@ -164,7 +164,6 @@ class MIME(NativeObject):
         if not BOUNDARY.match(boundary):
             raise ScriptError("MIME->setBoundary(): parameter 1 (boundary): wanted 1 to 70 characters of RFC 2046's")
         self.builder.boundary = boundary
-        self.builder.chosen = True
         return self
 
     @method("setDate")

@@ -116,6 +116,7 @@ class MIMEPart(NativeObject):
         super().__init__()
         self.mail = mail
         self.part = part
+        self.kinds: list[parameters.Structured | None] = []  # the Content-Type, once it was read
 
     def rendered(self) -> bytes:
         """The part as it would leave now."""
@@ -138,7 +139,9 @@ class MIMEPart(NativeObject):
         return None
 
     def content_type(self) -> parameters.Structured | None:
-        return self.structured(b"content-type", parameters.parse_type)
+        if not self.kinds:
+            self.kinds.append(self.structured(b"content-type", parameters.parse_type))
+        return self.kinds[0]
 
     def filename(self) -> bytes | None:
         disposition = self.structured(b"content-disposition", parameters.parse_disposition)

@@ -25,8 +25,8 @@ class Builder:
     def __init__(self) -> None:
         self.fields: list[Field] = []
         self.type = b"text/plain"
-        self.boundary = b""
-        self.chosen = False  # whether the boundary was set, and may be anywhere
+        self.boundary = b""  # that was set
+        self.new_boundary = b""  # that was made
         self.disposition = b""
         self.filename = b""
         self.content: bytes | None = None
@@ -75,15 +75,20 @@ class Builder:
         return made
 
     def own_boundary(self) -> bytes:
-        """That of a Content-Type that was given whole, else a new one."""
-        given = next((field.value for field in self.fields if field.name == b"content-type"), self.type)
-        found = parse_type(given).parameters.get(b"boundary", b"")
-        return found if BOUNDARY.match(found) else new_boundary()
+        """That of the Content-Type or its type as they were given, else the one that was set, else a new one."""
+        given = next((field.value for field in self.fields if field.name == b"content-type"), None)
+        found = parse_type(self.type if given is None else given).parameters.get(b"boundary", b"")
+        if BOUNDARY.match(found):
+            return found
+        if given is not None or found:
+            raise ScriptError("the Content-Type of a part with parts was given without a boundary of RFC 2046's")
+        self.new_boundary = self.new_boundary or new_boundary()
+        return self.boundary or self.new_boundary
 
     def content_type(self) -> bytes:
         lower = self.type.lower()
-        if self.children and b"boundary=" not in lower:
-            return self.type + b'; boundary="' + self.boundary + b'"'
+        if self.children and b"boundary" not in parse_type(self.type).parameters:
+            return self.type + b'; boundary="' + self.own_boundary() + b'"'
         return self.type + b"; charset=utf-8" if lower.startswith(b"text/") and b"charset=" not in lower else self.type
 
     def content_disposition(self) -> bytes:
@@ -118,8 +123,6 @@ class Writer:
         self.parts += 1
         if depth > MAX_DEPTH or self.parts > MAX_PARTS:
             raise ScriptError(f"the parts nest more than {MAX_DEPTH} deep, or are more than {MAX_PARTS}")
-        if builder.children and not builder.boundary:
-            builder.boundary = builder.own_boundary()
         for field in builder.fields:
             self.write(field.raw)
         if message and not builder.has(b"mime-version"):
@@ -139,7 +142,8 @@ class Writer:
         start = len(self.pieces)
         if builder.content:
             self.write(builder.content + b"\r\n")
-        mark = b"--" + builder.boundary
+        boundary = builder.own_boundary()
+        mark = b"--" + boundary
         for child in builder.children:
             self.write(mark + b"\r\n")
             if isinstance(child, Builder):
@@ -147,6 +151,7 @@ class Writer:
             else:
                 self.write(child)
             self.write(b"\r\n")
-        if builder.chosen and sum(mark in piece for piece in self.pieces[start:]) > len(builder.children):
-            raise ScriptError("a part has the boundary in it that setBoundary() set")
+        given = boundary != builder.new_boundary
+        if given and sum(mark in piece for piece in self.pieces[start:]) > len(builder.children):
+            raise ScriptError("a part has the boundary in it that was set for the parts")
         self.write(mark + b"--\r\n")

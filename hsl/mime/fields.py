@@ -135,7 +135,7 @@ def fold(text: bytes, lead: int, width: int) -> list[bytes]:
         solid = SOLID.search(text, start)
         if solid is None:
             break
-        cut = text.rfind(b" ", solid.end(), start + width - lead + 1)
+        cut = text.rfind(b" ", solid.end(), start + max(0, width - lead) + 1)
         if cut < 0:
             cut = text.find(b" ", solid.end(), start + HARD_LINE - lead)
         if cut < 0 and len(text) - start <= HARD_LINE - lead:

@@ -39,16 +39,16 @@ class Version:
 
     def chunks(self) -> Iterator[bytes]:
         """The bytes in pieces of at most 64 KiB; may be called more than once."""
-        waiting = b""
+        waiting: list[bytes] = []
         for piece in self.pieces:
             if isinstance(piece, bytes):
-                waiting += piece
+                waiting.append(piece)
                 continue
-            yield from pieces(waiting)
-            waiting = b""
+            yield from pieces(b"".join(waiting))
+            waiting.clear()
             for start in range(piece[0], piece[1], CHUNK):
                 yield self.source.read_at(start, min(piece[1], start + CHUNK))
-        yield from pieces(waiting)
+        yield from pieces(b"".join(waiting))
 
 
 class MailModel:

@@ -20,7 +20,6 @@ PARAMETER: Final = re.compile(
 )
 ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
 SECTION: Final = re.compile(rb"([^*]+)(?:\*(0|[1-9][0-9]{0,3}))?(\*)?\Z")
-COMMENT: Final = re.compile(rb"[ \t]*+\([^()]*+\)[ \t]*+\Z")
 PERCENT: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 MAX_SECTIONS: Final = 1_000  # of one parameter
 PLAIN: Final = re.compile(rb"[!#$%&'*+\-.0-9A-Z^_`a-z{|}~ (),/:;<>?@\[\]=]*\Z")
@@ -50,7 +49,7 @@ def parse(value: bytes, first: re.Pattern[bytes]) -> Structured:
     sections: dict[bytes, list[tuple[int, bool, bytes]]] = {}
     for match in PARAMETER.finditer(value):
         quoted = match[2]
-        text = COMMENT.sub(b"", match[3]).strip(b' \t\r\n"') if quoted is None else ESCAPED.sub(rb"\1", quoted)
+        text = bare(match[3]) if quoted is None else ESCAPED.sub(rb"\1", quoted)
         named = SECTION.match(match[1].lower())
         if named is None:
             continue
@@ -59,6 +58,15 @@ def parse(value: bytes, first: re.Pattern[bytes]) -> Structured:
         if len(group) < MAX_SECTIONS:
             group.append((number, named[3] is not None, text))
     return Structured(word, {name: join(group) for name, group in sections.items()})
+
+
+def bare(text: bytes) -> bytes:
+    """A value without quotes, blanks around it and a comment behind it."""
+    text = text.strip(b" \t\r\n")
+    if text.endswith(b")"):
+        before, opening, comment = text.rpartition(b"(")
+        text = before if opening and comment.count(b")") == 1 else text
+    return text.strip(b' \t\r\n"')
 
 
 def join(group: list[tuple[int, bool, bytes]]) -> bytes:

@@ -63,7 +63,7 @@ def transfer_decode(encoding: bytes, text: bytes) -> bytes | None:
     try:
         if encoding in b"Qq":
             return binascii.a2b_qp(text, header=True)
-        return base64.b64decode(text + b"=" * (-len(text) % 4))
+        return base64.b64decode(text + b"==")  # too much padding does no harm
     except (binascii.Error, ValueError):
         return None
 

@@ -182,7 +182,11 @@ BAD = [
     ("$m = MIME(); for ($i = 0; $i < 20; $i += 1) $m = MIME()->appendPart($m)->appendPart($m); $m->toString();",
      f"the parts nest more than {MAX_DEPTH} deep, or are more than 10000"),
     ('MIME()->setBoundary("b")->appendPart(MIME()->addHeader("Content-Transfer-Encoding", "7bit")->setBody("--b"))'
-     '->toString();', "a part has the boundary in it that setBoundary() set"),
+     '->toString();', "a part has the boundary in it that was set"),
+    ('MIME()->setType("multipart/mixed; boundary=b")->appendPart(MIME()->addHeader("X", "--b"))->toString();',
+     "a part has the boundary in it that was set"),
+    ('MIME()->addHeader("Content-Type", "multipart/mixed")->appendPart(MIME())->toString();',
+     "the Content-Type of a part with parts was given without a boundary"),
     ('for ($i = 0; $i < 1001; $i += 1) $m = ($m ?? MIME())->addHeader("X", "");',
      "more than 1000 headers are added to one part"),
     ('MIME()->signDKIM("s", "d.example", "no key");', "MIME->signDKIM(): the message has no From header"),
@@ -294,6 +298,18 @@ def test_a_part_that_is_added_is_what_it_is_when_the_message_is_written() -> Non
         echo $mail->toString() === $mail->toString();
     """
     assert output_of(script) == ["later", "true"]
+
+
+GIVEN = 'addHeader("Content-Type", "multipart/mixed; boundary=given")'
+
+
+@pytest.mark.parametrize("calls", [f'setBoundary("set")->{GIVEN}', f'{GIVEN}->setBoundary("set")', GIVEN])
+@pytest.mark.parametrize("written", ["", "$m->toString();"])
+def test_a_header_says_the_boundary(calls: str, written: str) -> None:
+    """Whatever else is set, and although the message was written before."""
+    script = f"""$m = MIME()->setType("multipart/mixed")->appendPart(MIME()->setBody("Hi")); {written} $m->{calls};
+    echo MailMessage::String($m->toString())->getParts()[0]->getBody();"""
+    assert output_of(script) == ["Hi"]
 
 
 def test_a_new_boundary_is_always_another() -> None:

@@ -8,6 +8,7 @@ import re
 import pytest
 from oddmail import MIXED
 
+from hsl.library.mime import MailMessage
 from hsl.mime import coding, parameters, words
 from hsl.mime.fields import MAX_HEADERS
 from hsl.mime.mail import MailModel
@@ -153,6 +154,8 @@ VALUES = [
     b"text/plain" + b"; a*0=b" * LONG,
     b"text/plain; a=" + b"(" * LONG,
     b"text/plain; a=" + b" " * LONG + b"x",
+    b"text/plain; a=x" + b" " * MEGABYTE + b"y",
+    b"text/plain; a=x" + b" (" * LONG + b")",
     b"text/plain; a=" + b"%" * LONG,
     b" " * LONG,
     b"a" * LONG,
@@ -165,6 +168,13 @@ VALUES = [
 def test_parameters_of_any_size(value: bytes) -> None:
     assert parameters.parse_type(value).word in (b"text/plain", b"a/a", b"")
     parameters.parse_disposition(value)
+
+
+def test_the_type_is_read_once_for_all_headers() -> None:
+    """Their raw octets are read in its charset."""
+    source = b"Content-Type: text/plain; charset=iso-8859-1" + b"; a=b" * LONG + b"\r\n" + b"X: \xe9\r\n" * 5_000
+    found = MailMessage.of_bytes(source).get_headers(b"X")
+    assert list(found.values()) == ["é".encode()] * 5_000
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ TYPES: list[tuple[bytes, bytes, dict[bytes, bytes]]] = [
     (b"a/b; x*=%41", b"a/b", {b"x": b"A"}),
     (b"a/b; x*0*=utf-8''%C3; x*1*=%A5", b"a/b", {b"x": "å".encode()}),
     # encoded words and raw octets, where neither may stand
+    (b"a/b; x=y (c) ; z=(", b"a/b", {b"x": b"y", b"z": b"("}),
     (b'a/b; name="=?utf-8?B?w6UudHh0?="', b"a/b", {b"name": "å.txt".encode()}),
     (b"a/b; name==?iso-8859-1?Q?=E5?=", b"a/b", {b"name": "å".encode()}),
     (b'a/b; name="\xc3\xa5"', b"a/b", {b"name": "å".encode()}),
@@ -80,6 +81,26 @@ def test_a_written_parameter_reads_back(text: str) -> None:
     assert theirs is not None or not text
     if theirs is not None:
         assert theirs.split() == value.decode().split()
+
+
+@pytest.mark.parametrize("refold", [True, False])
+def test_no_line_is_too_long_behind_the_longest_name(refold: bool) -> None:
+    lines = make_field(b"n" * 200, b"w " * 2_500, refold).raw.split(b"\r\n")
+    assert max(map(len, lines)) <= (203 if refold else 998)
+
+
+WORDS = [
+    (b"SGVs bG8", b"Hello"),  # broken by a blank
+    (b"SGVsbG8", b"Hello"),
+    (b"SGVsbG8==", b"Hello"),
+    (b"SGVsbG8h", b"Hello!"),
+    (b"S", b"=?utf-8?B?S?="),
+]
+
+
+@pytest.mark.parametrize(("text", "wanted"), WORDS)
+def test_base64_in_words(text: bytes, wanted: bytes) -> None:
+    assert words.decode(b"=?utf-8?B?" + text + b"?=") == wanted
 
 
 BASE64 = [
