@@ -12,7 +12,7 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from loopback import run_script
-from pki import DAY, NOW, Holder, accepts, ed25519_key, openssl, rsa_key
+from pki import DAY, NOW, Holder, accepts, ed25519_key, evaluated, openssl, printed, rsa_key
 from snippets import load
 
 from hsl.errors import ScriptError
@@ -20,7 +20,7 @@ from hsl.library.certificates import X509Resource
 from hsl.library.tls import x509_object, x509_resource
 from hsl.run import Run
 from hsl.runtime.plainhost import PlainHost
-from hsl.values import Array, Resource, Value
+from hsl.values import Array, Resource
 
 
 class Clock:
@@ -31,16 +31,6 @@ class Clock:
 
     def time(self) -> float:
         return self.moment.timestamp()
-
-
-def printed(text: str, host: object = None, **variables: Value) -> list[str]:
-    """What a script prints."""
-    lines: list[bytes] = []
-    run = Run(load(text), host=host, output=lines.append)
-    for name, value in variables.items():
-        run.set_variable(name, value)
-    run.execute()
-    return [line.decode("utf-8", "backslashreplace").removesuffix("\n") for line in lines]
 
 
 def names(*pairs: tuple[x509.ObjectIdentifier, str]) -> x509.Name:
@@ -132,25 +122,13 @@ def test_fields(named: Named, field: str, wanted: str) -> None:
     assert printed(script, data=named.der) == [wanted]
 
 
-def exported(script: str, **variables: Value) -> bytes:
-    """The bytes that a script leaves in $out."""
-    lines: list[bytes] = []
-    run = Run(load(f"echo base64_encode({script});"), output=lines.append)
-    for name, value in variables.items():
-        run.set_variable(name, value)
-    run.execute()
-    from base64 import b64decode
-
-    return b64decode(lines[0])
-
-
 def test_exports(named: Named) -> None:
-    assert exported("X509::String($pem)->export()", pem=named.pem) == named.der
-    assert exported('X509::String($der)->export(["pem" => true])', der=named.der) == named.pem
+    assert evaluated("X509::String($pem)->export()", pem=named.pem) == named.der
+    assert evaluated('X509::String($der)->export(["pem" => true])', der=named.der) == named.pem
     key = openssl("x509", "-noout", "-pubkey", data=named.pem)
-    assert exported('X509::String($pem)->public_key(["pem" => true])', pem=named.pem) == key
+    assert evaluated('X509::String($pem)->public_key(["pem" => true])', pem=named.pem) == key
     der = openssl("pkey", "-pubin", "-outform", "DER", data=key)
-    assert exported("X509::String($pem)->public_key()", pem=named.pem) == der
+    assert evaluated("X509::String($pem)->public_key()", pem=named.pem) == der
 
 
 def test_fingerprint(named: Named) -> None:
@@ -160,13 +138,13 @@ def test_fingerprint(named: Named) -> None:
 
 
 def test_extensions_are_der(named: Named) -> None:
-    found = exported('X509::String($pem)->extensions()[0]["value"]', pem=named.pem)
+    found = evaluated('X509::String($pem)->extensions()[0]["value"]', pem=named.pem)
     assert found == HOSTS.public_bytes()
 
 
 def test_a_key_of_an_unknown_kind() -> None:
     der = Holder("x").der.replace(bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d0209"))
-    key = exported("X509::String($der)->public_key()", der=der)
+    key = evaluated("X509::String($der)->public_key()", der=der)
     assert key in der
     assert printed("echo X509::String($der)->subject();", der=der) == ['[0=>[0=>"CN",1=>"x"]]']
 

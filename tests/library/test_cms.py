@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, SECP521R1
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
-from pki import DAY, NOW, Holder, accepts, ec_key, ed25519_key, key_pem, openssl, rsa_key
+from pki import DAY, NOW, Holder, accepts, ec_key, ed25519_key, key_pem, openssl, printed, rsa_key
 
 from hsl.errors import ScriptError
 from hsl.library.certificates import X509, X509Resource
@@ -604,3 +604,31 @@ WRONG: list[tuple[str, list[Any], str]] = [
 def test_wrong_arguments(call: Call, name: str, arguments: list[Any], message: str) -> None:
     with pytest.raises(ScriptError, match=message):
         call(name, *arguments)
+
+
+# ------------------------------------------------------------ mail
+
+SMIME = """
+    $signed = cms_sign($text, $owner, ["detached" => false]);
+    $sealed = cms_encrypt($signed["data"], ["certs" => [X509::String($owner)->toResource()]]);
+    $mail = MIME();
+    $mail->addHeader("Content-Type", ''application/pkcs7-mime; smime-type=enveloped-data; name="smime.p7m"'');
+    $mail->setBody($sealed["data"]);
+
+    $body = MailMessage::String($mail->toString())->getBody();
+    echo cms_type($body);
+    $opened = cms_decrypt($body, $owner);
+    echo $opened["cms"];
+    $verified = cms_verify($opened["data"], none, ["store" => [$root]], ["data" => true]);
+    foreach ($verified["signers"] as $signer) echo X509($signer)->subject();
+    echo MailMessage::String($verified["data"])->getBody();
+"""
+
+
+def test_a_mail_there_and_back() -> None:
+    assert printed(SMIME, text=MESSAGE, owner=RSA.both, root=ROOT.pem) == [
+        "pkcs7-envelopedData",
+        "signed",
+        '[0=>[0=>"CN",1=>"rsa"]]',
+        "Hello \\xff\x00 World\r\n",
+    ]

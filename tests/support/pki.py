@@ -1,4 +1,4 @@
-"""Certificates, keys and revocation lists for tests, and the program openssl."""
+"""Certificates, keys and revocation lists for tests, the program openssl, and scripts that are given such data."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from snippets import load
+
+from hsl.run import Run
+from hsl.values import Value
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -35,6 +39,27 @@ def accepts(*arguments: str | Path, data: bytes = b"") -> bool:
     except subprocess.CalledProcessError:
         return False
     return True
+
+
+def output_with(script: str, host: object, variables: dict[str, Value]) -> list[bytes]:
+    """What a script writes that has variables set already."""
+    lines: list[bytes] = []
+    run = Run(load(script), host=host, output=lines.append)
+    for name, value in variables.items():
+        run.set_variable(name, value)
+    run.execute()
+    return lines
+
+
+def printed(script: str, /, host: object = None, **variables: Value) -> list[str]:
+    """The lines that it prints."""
+    lines = output_with(script, host, variables)
+    return [line.decode("utf-8", "backslashreplace").removesuffix("\n") for line in lines]
+
+
+def evaluated(expression: str, /, **variables: Value) -> bytes:
+    """The bytes that an expression gives."""
+    return output_with(f"echo {expression};", None, variables)[0].removesuffix(b"\n")
 
 
 @cache
