@@ -551,3 +551,11 @@ def test_only_the_protocols_that_are_allowed_are_used(authority: trustme.CA) -> 
             text = HANDSHAKE.replace("$options", f'["tls_protocols" => "{protocols}"]') + "echo $t->recv(1);"
             assert run_script(text, port=found.port) == ["x"]
     assert versions == ["TLSv1.2", "TLSv1.2", "TLSv1.2", "TLSv1.3"]
+
+
+def test_the_peers_certificate(tls_echo: Peer) -> None:
+    text = HANDSHAKE.replace("$options", "[]") + "echo $t->getpeerx509(); $t->handshake();"
+    text += "echo $t->getpeerx509()->subject_alt_name();"
+    printed = run_script(text, port=tls_echo.port)
+    assert printed[0] == "none"
+    assert "mail.example.com" in printed[1]
