@@ -10,7 +10,7 @@ from hsl.library.dateandtime import now
 from hsl.library.dkimtext import DKIMError, MailSignOptions, SignOptions, VerifyOptions, sign, verify_all, verify_field
 from hsl.library.files import File, read_pieces
 from hsl.library.host import HasMail, QueuesMail
-from hsl.library.mimeparts import EncodeOptions, MIMEPart, chapter, find_part, part_bytes, shown
+from hsl.library.mimeparts import EncodeOptions, MIMEPart, chapter, encoded, find_part, part_bytes, shown
 from hsl.mime.build import BOUNDARY, TOKEN, TYPE, Builder
 from hsl.mime.mail import MailModel
 from hsl.mime.source import BytesBody
@@ -104,7 +104,8 @@ class MIME(NativeObject):
             $mime = MIME()->addHeader("Subject", "Hello")->setBody("Hello World");
             echo str_find($mime->toString(), "Subject: Hello");  // expect: 0
         """
-        self.builder.add_field(name, value, options is None or options.encode)
+        options = options or EncodeOptions()
+        self.builder.add_field(name, encoded("MIME->addHeader", value, options), options.encode)
         return self
 
     @method("appendPart")

@@ -10,7 +10,7 @@ from hsl.library.dateandtime import now
 from hsl.library.regularexpression import pattern_of
 from hsl.mime import parameters, words
 from hsl.mime.coding import to_utf8
-from hsl.mime.fields import Field
+from hsl.mime.fields import BREAK, CONTROL, Field
 from hsl.mime.mail import MailModel, places
 from hsl.mime.tree import Part
 from hsl.values import Array, Object, type_name
@@ -57,6 +57,17 @@ class EncodeOptions(Options):
     """The options of addHeader()."""
 
     encode: bool = option(True, "Fold the value at 78 characters; false keeps the line breaks that it has.")
+    encoding: bytes = option(b"quoted-printable", "How words that are not ASCII are encoded; or base64.")
+
+
+def encoded(function: str, value: bytes, options: EncodeOptions) -> bytes:
+    """A header's value with its words encoded as the options want it. Raises ScriptError for an unknown encoding."""
+    if options.encoding not in (b"quoted-printable", b"base64"):
+        got = options.encoding[:40].decode("utf-8", "replace")
+        raise ScriptError(f"{function}(): option encoding: wanted quoted-printable or base64, got {got}")
+    if not options.encode or options.encoding == b"base64":
+        return value  # encoded where the field is made
+    return words.encode(BREAK.sub(b" ", CONTROL.sub(b"", value)), quoted=True)
 
 
 class SetHeaderOptions(EncodeOptions):
@@ -392,6 +403,7 @@ class MIMEPart(NativeObject):
             echo str_find($mail->toString(), "Subject: two");  // expect: 0
         """
         options = options or SetHeaderOptions()
+        value = encoded("MIMEPart->setHeader", value, options)
         return float(self.mail.set_field(self.part, name, value, options.encode, options.index))
 
     @method("addHeader")
@@ -403,7 +415,8 @@ class MIMEPart(NativeObject):
             $mail->addHeader("X-Spam", "no");
             echo str_find($mail->toString(), "X-Spam: no");  // expect: 0
         """
-        self.mail.add_field(self.part, name, value, options is None or options.encode)
+        options = options or EncodeOptions()
+        self.mail.add_field(self.part, name, encoded("MIMEPart->addHeader", value, options), options.encode)
 
     @method("delHeader")
     def del_header(self, name: bytes, options: DeleteHeaderOptions | None = None) -> float:

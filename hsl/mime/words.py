@@ -8,6 +8,7 @@ import codecs
 import encodings
 import encodings.aliases
 import re
+import string
 from functools import cache
 
 # RFC 2047 2. No `?` inside a word, so each attempt ends at the next one; spaces pass, as many senders write them.
@@ -16,6 +17,9 @@ BLANK = re.compile(rb"[ \t\r\n]*\Z")
 REFUSED = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"})
 MAX_CHARSET = 60
 WORD_BYTES = 45  # of UTF-8 in one encoded word: 60 characters of base64, 72 in all (at most 75, RFC 2047 2)
+Q_BYTES = 63  # of Q in one encoded word: 75 characters in all
+Q_PLAIN = frozenset((string.ascii_letters + string.digits + "!*+-/").encode())  # also in phrases (RFC 2047 5)
+Q_OCTETS = [b"_" if octet == 32 else b"%c" % octet if octet in Q_PLAIN else b"=%02X" % octet for octet in range(256)]
 
 
 def decode(value: bytes) -> bytes:
@@ -93,8 +97,8 @@ def normalized(name: bytes) -> str:
     return encodings.normalize_encoding(name.decode("ascii", "replace").lower()).replace(".", "_")
 
 
-def encode(value: bytes) -> bytes:
-    """A value fit for a header: runs of words with bytes over 127 become encoded words of UTF-8."""
+def encode(value: bytes, quoted: bool = False) -> bytes:
+    """A value fit for a header: runs of words with bytes over 127 become encoded words of UTF-8, in B or Q."""
     if value.isascii():
         return value
     words = value.split(b" ")
@@ -112,24 +116,31 @@ def encode(value: bytes) -> bytes:
             # Blanks between encoded words vanish: beside one that the script wrote, the blank goes into ours.
             before = b" " if index and words[index - 1].endswith(b"?=") else b""
             after = b" " if end < len(words) and words[end].startswith(b"=?") else b""
-            parts.append(encode_run(before + run + after))
+            parts.append(encode_run(before + run + after, quoted))
             index = end
     return b" ".join(parts)
 
 
-def encode_run(text: bytes) -> bytes:
+def encode_run(text: bytes, quoted: bool = False) -> bytes:
     """One or more encoded words, cut between characters. Bytes that are not UTF-8 are taken as Latin-1."""
     try:
         characters = text.decode("utf-8")
     except UnicodeDecodeError:
         characters = text.decode("latin-1")
-    words: list[bytes] = []
-    piece = b""
-    for character in characters:
-        octets = character.encode("utf-8")
-        if len(piece) + len(octets) > WORD_BYTES:
-            words.append(piece)
-            piece = b""
-        piece += octets
-    words.append(piece)
-    return b" ".join(b"=?utf-8?B?" + base64.b64encode(item) + b"?=" for item in words)
+    octets = [character.encode("utf-8") for character in characters]
+    if quoted:
+        shown = [b"".join(Q_OCTETS[octet] for octet in item) for item in octets]
+        return b" ".join(b"=?utf-8?Q?" + item + b"?=" for item in joined(shown, Q_BYTES))
+    return b" ".join(b"=?utf-8?B?" + base64.b64encode(item) + b"?=" for item in joined(octets, WORD_BYTES))
+
+
+def joined(pieces: list[bytes], most: int) -> list[bytes]:
+    """The pieces, put together to at most so many bytes each."""
+    found: list[bytes] = []
+    start = size = 0
+    for place, piece in enumerate(pieces):
+        if size + len(piece) > most:
+            found.append(b"".join(pieces[start:place]))
+            start, size = place, 0
+        size += len(piece)
+    return [*found, b"".join(pieces[start:])]

@@ -406,3 +406,28 @@ def test_only_messages_make_messages() -> None:
             output_of(f"{name}();")
     assert MIME.builtin_class.creatable
     assert not MailMessage.builtin_class.creatable
+
+
+HEADERS = [
+    ("", "=?utf-8?Q?Gr=C3=BC=C3=9Fe?="),
+    (', ["encoding" => "quoted-printable"]', "=?utf-8?Q?Gr=C3=BC=C3=9Fe?="),
+    (', ["encoding" => "base64"]', "=?utf-8?B?R3LDvMOfZQ==?="),
+]
+
+
+@pytest.mark.parametrize(("options", "wanted"), HEADERS)
+def test_how_headers_are_encoded(options: str, wanted: str) -> None:
+    written = output_of(f"""
+        echo MIME()->addHeader("X-A", "Gr\u00fc\u00dfe"{options})->toString();
+        $mail = MailMessage::String("A: b\\r\\n\\r\\n");
+        $mail->addHeader("X-B", "Gr\u00fc\u00dfe"{options});
+        $mail->setHeader("A", "Gr\u00fc\u00dfe"{options});
+        echo $mail->toString();
+    """)
+    for name in ("X-A", "X-B", "A"):
+        assert any(line.startswith(f"{name}: {wanted}") for text in written for line in text.split("\r\n"))
+
+
+def test_an_unknown_encoding_of_headers() -> None:
+    with pytest.raises(ScriptError, match="option encoding: wanted quoted-printable or base64, got rot13"):
+        output_of('MIME()->addHeader("A", "b", ["encoding" => "rot13"]);')

@@ -181,3 +181,27 @@ def test_encoded_words_are_read_elsewhere(text: str) -> None:
     written = words.encode(text.encode())
     assert str(make_header(decode_header(written.decode()))) == text
     assert words.decode(written).decode() == text
+
+
+QUOTED = [
+    (b"plain", b"plain"),
+    ("Grüße".encode(), b"=?utf-8?Q?Gr=C3=BC=C3=9Fe?="),
+    ("a ü b".encode(), b"a =?utf-8?Q?=C3=BC?= b"),
+    ("ü ö".encode(), b"=?utf-8?Q?=C3=BC_=C3=B6?="),
+    ("ü?=_".encode(), b"=?utf-8?Q?=C3=BC=3F=3D=5F?="),
+    (b"\xfc", b"=?utf-8?Q?=C3=BC?="),
+]
+
+
+@pytest.mark.parametrize(("value", "wanted"), QUOTED)
+def test_words_in_q(value: bytes, wanted: bytes) -> None:
+    assert words.encode(value, quoted=True) == wanted
+
+
+@given(st.text(min_size=1, max_size=200))
+def test_words_in_q_read_back(text: str) -> None:
+    value = b"\xc3\xbc" + text.replace("\r", "").replace("\n", "").encode("utf-8", "replace") + b"\xc3\xbc"
+    written = words.encode(value.replace(b" ", b""), quoted=True)
+    assert written.isascii()
+    assert all(len(word) <= 75 for word in written.split(b" "))
+    assert str(make_header(decode_header(written.decode()))) == value.replace(b" ", b"").decode()
