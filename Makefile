@@ -8,7 +8,7 @@ PACKAGES_DEMO := postfix swaks
 PACKAGES_TEST := gcc libc6-dev openssl postfix swaks redis-server spamassassin spamd clamav-daemon php-cli lua5.4 tmux opendkim slapd
 PACKAGES_BENCH := $(PACKAGES_DEMO) php-cli lua5.4
 
-.PHONY: demo test test-full test-compiled test-quick docs fuzz lint bench bench-language serve clean
+.PHONY: demo test test-compiled test-quick docs fuzz lint bench bench-language serve clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,16 +21,12 @@ demo: $(READY)
 
 test: $(READY)
 	@tools/packages $(PACKAGES_TEST)
+	@command -v npm >/dev/null || tools/packages npm
+	@tools/corpus
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -q -n auto
 	@$(MAKE) --no-print-directory test-compiled
 	@$(BIN)/python tests/support/catalogue.py
-
-# Everything, and the tests marked `full`: they need public data that is fetched once.
-test-full: test
-	@command -v npm >/dev/null || tools/packages npm
-	@tools/corpus
-	$(BIN)/python -m pytest -q -m full
 
 # What runs scripts once more, on the compiled package: from a folder where `import hsl` finds it.
 COMPILED := compiled.py language library runtime smtpd gateway cli

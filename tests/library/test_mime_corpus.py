@@ -9,8 +9,6 @@ from oddmail import Tree, mail_of, our_tree, their_names, their_tree
 
 FOLDER = Path(__file__).parents[2] / "build" / "corpus" / "package" / "data"
 
-pytestmark = pytest.mark.full
-
 
 @pytest.fixture(scope="module")
 def corpus() -> dict[str, bytes]:
