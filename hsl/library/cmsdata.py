@@ -5,14 +5,17 @@ asn1crypto is heavy: this module and those that import it are imported by the fu
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 from asn1crypto import cms
 from asn1crypto.core import Void
-from asn1crypto.x509 import Certificate
+from asn1crypto.x509 import Certificate as ParsedCertificate
+from cryptography.x509 import Certificate, load_der_x509_certificate
 
+from hsl.library.cryptoerrors import UNREADABLE
 from hsl.library.pem import blocks, is_pem
 
 LABELS: Final = ("CMS", "PKCS7", "PKCS #7 SIGNED DATA")
@@ -32,6 +35,7 @@ TYPES: Final = {  # OpenSSL's short names
     "authenticated_enveloped_data": "id-smime-ct-authEnvelopedData",
 }
 
+BAD_CERTIFICATE: Final = "a certificate cannot be read"
 CUT_OFF: Final = "it is cut off, or no CMS message"
 
 
@@ -131,10 +135,29 @@ def certificates_of(found: Any) -> list[Any]:
     return [item.chosen for item in found if item.name == "certificate"]
 
 
+def computed(der: bytes) -> Certificate:
+    """cryptography's certificate. Raises CMSError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of oddities in what others made
+            return load_der_x509_certificate(der)
+    except UNREADABLE:
+        raise CMSError(BAD_CERTIFICATE) from None
+
+
+def public_key(der: bytes) -> Any:
+    """The public key of a certificate. Raises CMSError."""
+    certificate = computed(der)
+    try:
+        return certificate.public_key()
+    except UNREADABLE:
+        raise CMSError(BAD_CERTIFICATE) from None
+
+
 def load_certificates(ders: Iterable[bytes]) -> list[Any]:
     """asn1crypto's certificates. Raises CMSError."""
     with reading():
-        return [Certificate.load(der) for der in ders]
+        return [ParsedCertificate.load(der) for der in ders]
 
 
 def is_meant(identifier: Any, certificate: Any) -> bool:

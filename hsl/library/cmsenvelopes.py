@@ -25,9 +25,8 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC, GCM
 from cryptography.hazmat.primitives.kdf.x963kdf import X963KDF
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509 import load_der_x509_certificate
 
-from hsl.library.cmsdata import CMSError, is_meant, load_certificates, read_content, reading, single
+from hsl.library.cmsdata import CMSError, is_meant, load_certificates, public_key, read_content, reading, single
 from hsl.library.cryptoerrors import UNREADABLE
 from hsl.library.cryptographic import without_padding
 from hsl.library.keys import MAX_BITS, MIN_BITS
@@ -125,23 +124,28 @@ def content_info(name: str, parameters: Any, sealed: bytes) -> Any:
 
 def recipient_info(certificate: Any, key: bytes) -> Any:
     """The content's key for the owner of a certificate. Raises CMSError."""
-    try:
-        public = load_der_x509_certificate(certificate.dump()).public_key()
-    except UNREADABLE:
-        raise CMSError("a certificate cannot be read") from None
+    public = public_key(certificate.dump())
     with reading():
         owner = {"issuer": certificate.issuer, "serial_number": certificate.serial_number}
-    if isinstance(public, RSAPublicKey) and MIN_BITS <= public.key_size <= MAX_BITS:
-        entries = {
-            "version": "v0",
-            "rid": cms.RecipientIdentifier({"issuer_and_serial_number": owner}),
-            "key_encryption_algorithm": {"algorithm": "rsaes_pkcs1v15"},
-            "encrypted_key": public.encrypt(key, PKCS1v15()),
-        }
-        return cms.RecipientInfo({"ktri": entries})
-    if isinstance(public, ec.EllipticCurvePublicKey):
-        return agreed_info(public, owner, key)
+    try:
+        if isinstance(public, RSAPublicKey) and MIN_BITS <= public.key_size <= MAX_BITS:
+            return transport_info(public, owner, key)
+        if isinstance(public, ec.EllipticCurvePublicKey):
+            return agreed_info(public, owner, key)
+    except UNREADABLE:
+        raise CMSError("a certificate's key is none after all") from None
     raise CMSError(f"a certificate's key is neither RSA of {MIN_BITS} to {MAX_BITS} bits nor EC")
+
+
+def transport_info(public: RSAPublicKey, owner: Any, key: bytes) -> Any:
+    """The content's key, encrypted (RFC 5652 section 6.2.1)."""
+    entries = {
+        "version": "v0",
+        "rid": cms.RecipientIdentifier({"issuer_and_serial_number": owner}),
+        "key_encryption_algorithm": {"algorithm": "rsaes_pkcs1v15"},
+        "encrypted_key": public.encrypt(key, PKCS1v15()),
+    }
+    return cms.RecipientInfo({"ktri": entries})
 
 
 def agreed_info(public: ec.EllipticCurvePublicKey, owner: Any, key: bytes) -> Any:

@@ -20,9 +20,18 @@ from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v1
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import PKCS7HashTypes, PKCS7Options, PKCS7SignatureBuilder
-from cryptography.x509 import load_der_x509_certificate
 
-from hsl.library.cmsdata import CMSError, certificates_of, is_meant, load_certificates, read_content, reading, single
+from hsl.library.cmsdata import (
+    CMSError,
+    certificates_of,
+    computed,
+    is_meant,
+    load_certificates,
+    public_key,
+    read_content,
+    reading,
+    single,
+)
 from hsl.library.cryptoerrors import UNREADABLE
 from hsl.library.keys import MAX_BITS, MIN_BITS
 
@@ -54,9 +63,9 @@ def sign(content: bytes, certificate: bytes, key: Any, chain: Sequence[bytes], d
     options = [PKCS7Options.Binary, *([PKCS7Options.DetachedSignature] if detached else [])]
     try:
         builder = PKCS7SignatureBuilder().set_data(content)
-        builder = builder.add_signer(load_der_x509_certificate(certificate), key, DIGESTS[digest]())
+        builder = builder.add_signer(computed(certificate), key, DIGESTS[digest]())
         for item in chain:
-            builder = builder.add_certificate(load_der_x509_certificate(item))
+            builder = builder.add_certificate(computed(item))
         signature = builder.sign(Encoding.DER, options)
         verify(signature, content, ())
     except UNREADABLE:
@@ -130,7 +139,7 @@ def signed_data(info: Any, content: bytes, kind: str) -> bytes:
 
 def signature_fits(der: bytes, info: Any, data: bytes) -> bool:
     """Whether a certificate's key made a signature. Raises CMSError for what cannot be computed."""
-    key: Any = load_der_x509_certificate(der).public_key()
+    key = public_key(der)
     algorithm = info["signature_algorithm"]
     kind = algorithm.signature_algo
     signature = info["signature"].native

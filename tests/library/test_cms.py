@@ -572,6 +572,26 @@ def test_recipients_that_cannot_be_read(call: Call, certificate: Any) -> None:
     assert answer[b"error"] in (b"a certificate cannot be read", b"it is no well-formed CMS message")
 
 
+def test_a_recipient_whose_key_is_none(call: Call) -> None:
+    modulus = rsa_key().public_key().public_numbers().n
+    exponent = b"\x02\x03\x01\x00\x01"
+    size = 256
+    even = RSA.der.replace(modulus.to_bytes(size, "big") + exponent, (modulus - 1).to_bytes(size, "big") + exponent)
+    larger = RSA.der.replace(exponent, b"\x02\x03\x01\x00\x00")
+    for certificate in (even, larger):
+        assert certificate != RSA.der
+        answer = call("cms_encrypt", MESSAGE, {"certs": [certificate]})
+        assert answer[b"result"] is False
+        assert answer[b"error"] in (b"a certificate's key is none after all", b"a certificate cannot be read")
+
+
+def test_an_odd_recipient(call: Call) -> None:
+    """cryptography warns of a serial number below 1."""
+    odd = Holder("odd", ec_key(), ROOT, serial=77).der.replace(b"\x02\x01\x4d", b"\x02\x01\xff", 1)
+    sealed = call("cms_encrypt", MESSAGE, {"certs": [odd]})[b"data"]
+    assert call("cms_decrypt", sealed, {"x509": odd, "privatekey": key_pem(ec_key())})[b"data"] == MESSAGE
+
+
 PROFILE = r"keys of the product's configuration \(pki:X\) do not exist here; pass the PEM text"
 WRONG: list[tuple[str, list[Any], str]] = [
     ("cms_sign", [b"", b"pki:1"], rf"cms_sign\(\): parameter 2 \(certificate\): {PROFILE}"),
