@@ -194,7 +194,7 @@ class Bench:
         self.lines: list[str] = []
         self.clients: list[Dialogue] = []
         self.servers: list[SMTPServer] = []
-        monkeypatch.setattr("hsl.smtpd.session.run_data", self.stage)
+        monkeypatch.setattr("hsl.smtpd.mailsession.run_data", self.stage)
 
     async def start(self, *, listeners=None, resolver=None, clock=None, **settings) -> SMTPServer:
         """`settings` are those of `servers[]`."""
