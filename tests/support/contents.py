@@ -28,9 +28,7 @@ def contents_module() -> str:
     for place, chapter in sorted(places().items(), key=lambda item: rank(item[0])):
         functions = " ".join("|".join((entry.name, *entry.aliases)) for entry in chapter.entries)
         classes = " ".join(item.name for item in chapter.classes)
-        assert all(entry.stages is None for entry in chapter.entries), (
-            f"{place}: functions of stages"
-        )
+        assert all(entry.stages is None for entry in chapter.entries), f"{place}: functions of stages"
         lines += [f'    "{place}": (', *quoted(functions), *quoted(classes), "    ),"]
     return "\n".join([*lines, "}", ""])
 
