@@ -8,7 +8,7 @@ PACKAGES_DEMO := postfix swaks
 PACKAGES_TEST := gcc libc6-dev openssl postfix swaks redis-server spamassassin spamd clamav-daemon php-cli lua5.4 tmux opendkim slapd
 PACKAGES_BENCH := $(PACKAGES_DEMO) php-cli lua5.4
 
-.PHONY: demo test test-compiled test-quick docs fuzz lint bench bench-language serve clean
+.PHONY: demo test test-full test-compiled test-quick docs fuzz lint bench bench-language serve clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,10 @@ test: $(READY)
 	$(BIN)/python -m pytest -q -n auto
 	@$(MAKE) --no-print-directory test-compiled
 	@$(BIN)/python tests/support/catalogue.py
+
+# Everything: `make test`, then what is marked `full` (kills under load, a full disk, a million queued entries).
+test-full: test
+	$(BIN)/python -m pytest -q -n auto -m full
 
 # What runs scripts once more, on the compiled package: from a folder where `import hsl` finds it.
 COMPILED := compiled.py language library runtime smtpd gateway cli
