@@ -34,6 +34,7 @@ KEPT_ON_REJECT = ("quarantine", "copy")
 MAX_ACTS = 100  # actions of one recipient
 IDS_SHOWN = 20
 TURN = 16  # chunks read before other sessions get their turn
+Asked = tuple[int, bytes | None, bytes | None]  # the serial of a version; the sender's IP and sender that a script gave
 UNDECIDED = Verdict("defer", explicit=False, error=True)
 
 
@@ -61,7 +62,7 @@ class MessageState:
         self.actionid = 1
         self.acts: list[Act] = []
         self.spam: tuple[int, SpamResult] | None = None  # with the serial of the version that was scanned
-        self.outbreak: tuple[int, tuple[int, str]] | None = None
+        self.outbreak: tuple[Asked, tuple[int, str]] | None = None
         self.viruses: tuple[int, Sequence[str]] | None = None
         self.report: tuple[int, Report | None] | None = None
 

@@ -557,10 +557,10 @@ def scan_sa(run: Run, options: SpamOptions | None = None) -> float | Array:
             return FAILED
         raise
     found = state.spam[1]
+    if not (options.rules or options.extended_result):
+        return float(found.score)
     rules = Array.from_pairs((string(name), float(score)) for name, score in found.rules.items())
-    if options.extended_result:
-        return Array.record({b"rules": rules, b"score": float(found.score)})
-    return rules if options.rules else float(found.score)
+    return Array.record({b"rules": rules, b"score": float(found.score)}) if options.extended_result else rules
 
 
 @scanners.function("ScanRPD")
@@ -573,16 +573,11 @@ def scan_rpd(run: Run, options: OutbreakOptions | None = None) -> float | bytes 
         if (ScanRPD() == 100) Reject("Spam");
     """
     options = options or OutbreakOptions()
-    context = host(run, DataContext)
-    state, version = context.state, context.state.message.version()
-    envelope = state.envelope()
-    if options.senderip is not None or options.mailfrom is not None:
-        ip = envelope.remoteip if options.senderip is None else text(options.senderip)
-        sender = envelope.sender if options.mailfrom is None else text(options.mailfrom)
-        envelope = replace(envelope, remoteip=ip, sender=sender)
+    state = host(run, DataContext).state
+    asked = state.message.version().serial, options.senderip, options.mailfrom
     try:
-        if state.outbreak is None or state.outbreak[0] != version.serial or envelope != state.envelope():
-            state.outbreak = version.serial, run.wait(context.services.outbreak.classify(version, envelope))
+        if state.outbreak is None or state.outbreak[0] != asked:
+            state.outbreak = asked, classify(run, options)
     except BackendUnavailable:
         if options.extended_result:
             return FAILED
@@ -599,6 +594,17 @@ def scan_rpd(run: Run, options: OutbreakOptions | None = None) -> float | bytes 
             }
         )
     return string(refid) if options.refid else float(score)
+
+
+def classify(run: Run, options: OutbreakOptions) -> tuple[int, str]:
+    """Ask the outbreak scanner."""
+    context = host(run, DataContext)
+    envelope = context.state.envelope()
+    if options.senderip is not None:
+        envelope = replace(envelope, remoteip=text(options.senderip))
+    if options.mailfrom is not None:
+        envelope = replace(envelope, sender=text(options.mailfrom))
+    return run.wait(context.services.outbreak.classify(context.state.message.version(), envelope))
 
 
 def outbreak_virus(run: Run) -> dict[Value, Value]:

@@ -586,6 +586,12 @@ async def test_what_scanrpd_is_told(world: Any) -> None:
     assert (envelope.remoteip, envelope.sender) == ("192.0.2.77", "x@y.example")
 
 
+async def test_another_sender_told_to_scanrpd_is_another_question(world: Any) -> None:
+    asked = 'ScanRPD(["senderip" => "192.0.2.77"]) . ScanRPD() . ScanRPD() . ScanRPD(["senderip" => "192.0.2.78"])'
+    await data_reply(world, asked)
+    assert [item.remoteip for item in world.outbreak.envelopes] == ["192.0.2.77", "192.0.2.9", "192.0.2.78"]
+
+
 async def test_scanners_that_do_not_answer(world: Any) -> None:
     for scanner in (world.spam, world.outbreak, world.viruses):
         scanner.error = BackendUnavailable("down")
