@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hsl.library.mime import MailMessage
+from hsl.runtime.dsnrequest import DSNRequest
 from hsl.runtime.model import (
     Address,
     Attempt,
@@ -133,6 +134,18 @@ def message_array(entry: QueueEntry, sender: Address, recipient: Address) -> Arr
         transportid=string(entry.transportid),
         jobid=entry.jobid or None,
         size=float(entry.size),
+        dsn=dsn_array(entry.dsn),
+    )
+
+
+def dsn_array(request: DSNRequest | None) -> Array | None:
+    if request is None:
+        return None
+    return record(
+        envid=string(request.envid) if request.envid else None,
+        ret=string(request.ret) if request.ret else None,
+        notify=strings(request.notify) if request.notify else None,
+        orcpt=string(request.orcpt) if request.orcpt else None,
     )
 
 

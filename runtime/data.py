@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from hsl.errors import ScriptError
 from hsl.runtime.context import DataContext, string, text
+from hsl.runtime.dsnrequest import DSNRequest, read_request
 from hsl.runtime.message import Message, Version
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, Address, Connection, Mail, QueueEntry, Transaction
 from hsl.runtime.protocols import ScanEnvelope, SpamResult
@@ -113,11 +114,11 @@ def note(context: DataContext, kind: str, verdict: Verdict, destination: Destina
         state.acts.append(Act(kind, verdict))
     else:
         version = state.message.version()
-        state.acts.append(Act(kind, verdict, make_entry(context, version, destination), version))
+        state.acts.append(Act(kind, verdict, make_entry(context, version, destination, kind), version))
     state.actionid += 1
 
 
-def make_entry(context: DataContext, version: Version, destination: Destination) -> QueueEntry:
+def make_entry(context: DataContext, version: Version, destination: Destination, kind: str = "deliver") -> QueueEntry:
     state, transaction = context.state, context.transaction
     now = context.services.clock.time()
     delay = context.delay if destination.delay is None else destination.delay
@@ -141,7 +142,14 @@ def make_entry(context: DataContext, version: Version, destination: Destination)
         state=mode,
         due=now + delay if delay > 0 else now,
         quarantine=destination.quarantine,
+        dsn=request_of(context, kind),
     )
+
+
+def request_of(context: DataContext, kind: str) -> DSNRequest | None:
+    """What the client asked about notifications; less for a copy to somebody whom it did not name."""
+    request = read_request(context.transaction.senderparams, context.original.params)
+    return request.for_copy() if request is not None and kind == "copy" else request
 
 
 async def run_data(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from hsl.runtime.dsnrequest import DSNRequest
 from hsl.values import Value
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ class QueueEntry:
     size: int = 0
     eightbit: bool = False  # MAIL carried BODY=8BITMIME, or the data has bytes over 127
     smtputf8: bool = False
+    dsn: DSNRequest | None = None
     ts: float = field(default_factory=time.time)
     state: str = ACTIVE
     due: float = 0.0
@@ -193,6 +195,7 @@ class Attempt:
     helo: str = ""
     tls: TLSInfo | None = None
     duration: float = 0.0  # seconds
+    dsn: bool = False  # the next hop offers DSN (RFC 3461)
     held: Blocked | None = None  # nothing was tried: a policy of the queue holds it back
 
     @property

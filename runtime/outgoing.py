@@ -11,6 +11,7 @@ from hsl.mime import coding
 from hsl.mime.addresses import written_name
 from hsl.mime.fields import NAME, date_text, make_field
 from hsl.runtime.context import Context, error_array, record, result_array, string, text
+from hsl.runtime.dsnrequest import DSNRequest, read_request
 from hsl.runtime.functions.arguments import (
     want_address,
     want_delay,
@@ -58,8 +59,17 @@ async def queue_mail(
         ts=now,
         state=HOLD if chosen.hold else DEFER if delay else ACTIVE,
         due=now + delay,
+        dsn=want_request("queue", sender, recipient),
     )
     return await store(context, "queue", message, entry)
+
+
+def want_request(function: str, sender: Value, recipient: Value) -> DSNRequest | None:
+    """What the `params` of both addresses ask about notifications; there are no others to be kept."""
+    try:
+        return read_request(read_params(function, sender), read_params(function, recipient))
+    except ValueError as error:
+        raise ScriptError(f"{function}(): params: {error}") from None
 
 
 async def store(context: Context, function: str, message: bytes, entry: QueueEntry) -> tuple[str, int]:

@@ -26,11 +26,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from hsl.runtime import dsnrequest
 from hsl.runtime.log import Log
 from hsl.runtime.model import HOLD, Address, Body, QueueEntry
 from hsl.runtime.protocols import QueueFull
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 ROW_LIMIT = 64 * 1024  # bytes of body kept in the database; a larger one is a file
 CHUNK = 64 * 1024
 ROWS = 32  # rows of one statement
@@ -50,17 +51,20 @@ CREATE TABLE entry (
     serverid TEXT NOT NULL, senderip TEXT NOT NULL, senderhelo BLOB NOT NULL, saslusername BLOB NOT NULL,
     jobid BLOB NOT NULL, actionid INTEGER NOT NULL, size INTEGER NOT NULL,
     eightbit INTEGER NOT NULL, smtputf8 INTEGER NOT NULL, ts REAL NOT NULL, quarantine TEXT NOT NULL,
-    quotas TEXT NOT NULL DEFAULT '[]',
+    quotas TEXT NOT NULL DEFAULT '[]', dsn TEXT NOT NULL DEFAULT '',
     state TEXT NOT NULL CHECK (state IN ('active', 'defer', 'hold')), due REAL NOT NULL, retry INTEGER NOT NULL,
     metadata TEXT NOT NULL, error TEXT NOT NULL, transportid TEXT NOT NULL,
     senderlocal BLOB NOT NULL, senderdomain BLOB NOT NULL,
     recipientlocal BLOB NOT NULL, recipientdomain BLOB NOT NULL);
 """
 # From one version to the next, by the version that a file has.
-MIGRATIONS = {1: "ALTER TABLE entry ADD COLUMN quotas TEXT NOT NULL DEFAULT '[]'"}
+MIGRATIONS = {
+    1: "ALTER TABLE entry ADD COLUMN quotas TEXT NOT NULL DEFAULT '[]'",
+    2: "ALTER TABLE entry ADD COLUMN dsn TEXT NOT NULL DEFAULT ''",
+}
 FIXED = (
     "id", "body", "transactionid", "serverid", "senderip", "senderhelo", "saslusername", "jobid", "actionid", "size",
-    "eightbit", "smtputf8", "ts", "quarantine",
+    "eightbit", "smtputf8", "ts", "quarantine", "dsn",
 )  # fmt: skip
 CHANGING = (
     "quotas", "state", "due", "retry", "metadata", "error", "transportid",
@@ -128,6 +132,7 @@ def entry_row(entry: QueueEntry) -> Row:
     fixed: Row = (
         entry.id, entry.body, entry.transaction, entry.serverid, entry.senderip, entry.senderhelo, entry.saslusername,
         entry.jobid, entry.actionid, entry.size, entry.eightbit, entry.smtputf8, entry.ts, entry.quarantine,
+        dsnrequest.pack(entry.dsn),
     )  # fmt: skip
     return fixed + changing_row(entry)
 
@@ -136,13 +141,13 @@ def read_entries(connection: sqlite3.Connection) -> Iterator[QueueEntry]:
     """All entries in the order of ids; equal addresses share one object."""
     addresses: dict[tuple[bytes, bytes], Address] = {}
     for row in connection.execute(f"SELECT {', '.join(FIXED + CHANGING)} FROM entry ORDER BY id"):
-        sender, recipient = (row[21], row[22]), (row[23], row[24])
+        sender, recipient = (row[22], row[23]), (row[24], row[25])
         yield QueueEntry(
             id=row[0], body=row[1], transaction=row[2], serverid=row[3], senderip=row[4], senderhelo=row[5],
             saslusername=row[6], jobid=row[7], actionid=row[8], size=row[9], eightbit=bool(row[10]),
-            smtputf8=bool(row[11]), ts=row[12], quarantine=row[13], quotas=unpack_quotas(row[14]),
-            state=row[15], due=row[16], retry=row[17], metadata=unpack_metadata(row[18]), error=row[19],
-            transportid=row[20], sender=addresses.setdefault(sender, Address(*sender)),
+            smtputf8=bool(row[11]), ts=row[12], quarantine=row[13], dsn=dsnrequest.unpack(row[14]),
+            quotas=unpack_quotas(row[15]), state=row[16], due=row[17], retry=row[18], metadata=unpack_metadata(row[19]),
+            error=row[20], transportid=row[21], sender=addresses.setdefault(sender, Address(*sender)),
             recipient=addresses.setdefault(recipient, Address(*recipient)),
         )  # fmt: skip
 

@@ -160,6 +160,17 @@ QUEUED = (
             Variable("transportid", "string", "The transport's id"),
             Variable("jobid", "string", "The job id, if there is one"),
             Variable("size", "number", "The size in bytes"),
+            Variable(
+                "dsn",
+                "array",
+                "What the client asked about notifications (RFC 3461), if anything",
+                keys=(
+                    Variable("envid", "string", "ENVID, as xtext"),
+                    Variable("ret", "string", "RET: FULL or HDRS"),
+                    Variable("notify", "array", "The words of NOTIFY"),
+                    Variable("orcpt", "string", "ORCPT, as xtext with its type"),
+                ),
+            ),
         ),
     ),
     QUEUE_CONTEXT,

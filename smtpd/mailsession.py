@@ -1,4 +1,4 @@
-"""The mail transaction of an SMTP session (RFC 5321 3.3): MAIL, RCPT, DATA and RSET in; replies and stored mail out.
+"""The mail transaction of an SMTP session (RFC 5321 3.3): MAIL, RCPT, DATA, BDAT, RSET in; replies, stored mail out.
 
 A stage's script decides where there is one; what happens without its word is written here, and it never relays.
 """
@@ -6,6 +6,7 @@ A stage's script decides where there is one; what happens without its word is wr
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hsl.runtime.context import MailFromContext, RcptToContext, SessionContext
@@ -17,10 +18,10 @@ from hsl.runtime.protocols import QueueFull
 from hsl.runtime.reply import Reply, reply
 from hsl.runtime.verdict import Verdict
 from hsl.smtpd import paths
-from hsl.smtpd.datareader import NO_SPACE, DataReader
+from hsl.smtpd.datareader import NO_SPACE, Checker, ChunkReader, DataReader
 from hsl.smtpd.paths import Refused
 from hsl.smtpd.received import MAX_RECEIVED, count_received, received, submission_headers
-from hsl.smtpd.wire import TOO_MANY_RECIPIENTS, Wire
+from hsl.smtpd.wire import BUFFER, TOO_MANY_RECIPIENTS, Wire
 
 if TYPE_CHECKING:
     from hsl.smtpd.server import SMTPServer
@@ -39,17 +40,32 @@ RCPT_FIRST = reply(503, "Send RCPT first", (5, 5, 1))
 NO_RECIPIENTS = reply(554, "No valid recipients", (5, 5, 1))
 NESTED_MAIL = reply(503, "Sender already given", (5, 5, 1))
 PIPELINED = reply(554, "Data before the go-ahead: unauthorised pipelining", (5, 5, 0), close=True)
+DATA_BEGUN = reply(503, "The message has begun: BDAT, or RSET", (5, 5, 1))
+NO_CHUNKING = reply(503, "BDAT is not offered", (5, 5, 1))
 NO_RELAY = reply(550, "Relaying is not permitted", (5, 7, 1))
 LOOP = reply(554, "Too many Received headers: a mail loop", (5, 4, 6))
 INTERNAL = reply(451, "Internal error, try again later", (4, 3, 0))
 
 
+@dataclass(slots=True)
+class Chunks:
+    """A message of which some BDAT chunks have come."""
+
+    intake: Intake
+    reader: ChunkReader
+
+
 class MailSession(Wire):
-    """One client, as far as its mail goes. State: `transaction`, and what was named within it."""
+    """One client, as far as its mail goes. State: `transaction`, what was named within it, and the chunks of BDAT.
+
+    `announced` are the keywords of the last EHLO: nothing else may be used.
+    """
 
     def __init__(self, server: SMTPServer, *, implicit_tls: bool = False) -> None:
         super().__init__(server, implicit_tls=implicit_tls)
         self.hostname: str = server.hostname
+        self.announced: frozenset[str] = frozenset()
+        self.chunks: Chunks | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -57,9 +73,17 @@ class MailSession(Wire):
         self.transaction = Transaction()
         self.named: set[Address] = set()
         self.refused = False  # a recipient was named and not accepted
+        self.release()
+
+    def release(self) -> None:
+        """Drop the chunks that have come."""
+        if self.chunks is not None:
+            self.server.discard(self.chunks.intake)
+            self.chunks = None
 
     def end_transaction(self) -> None:
         """Drop the transaction, if one has begun."""
+        self.utf8 = False
         if self.transaction.sender is not None:
             self.reset()
 
@@ -100,21 +124,22 @@ class MailSession(Wire):
     # --- MAIL
 
     async def smtp_MAIL(self, arg: str | None) -> None:
+        if self.chunks is not None and self.chunks.reader.fault is not None:
+            self.reset()  # a transaction whose chunk was refused has failed (RFC 3030 2)
         refusal = self.refuse_mail()
         if refusal is not None:
             await self.reply(refusal)
             return
         try:
             sender, parameters = paths.parse_mail(arg or "")
-            size = paths.check_mail_parameters(
-                parameters, extended=self.extended, auth=self.offers_auth(), size_limit=self.limits.size
-            )
+            size = paths.check_mail_parameters(parameters, announced=self.announced, size_limit=self.limits.size)
         except Refused as refused:
             await self.reply(refused.reply)
             return
         if not self.server.has_room(size):
             await self.answer("mailfrom", ACCEPT, NO_SPACE, sender=sender.path or "<>")
             return
+        self.utf8 = "SMTPUTF8" in parameters
         verdict = ACCEPT
         context = MailFromContext(self.connection, self.transaction, sender, parameters)
         if self.runner.has("mailfrom"):
@@ -124,6 +149,7 @@ class MailSession(Wire):
             self.transaction.sender = as_address(verdict.options.get("sender", context.asked))
             self.transaction.senderparams = parameters
         await self.answer("mailfrom", verdict, answer, sender=sender.path or "<>")
+        self.utf8 = self.utf8 and self.transaction.sender is not None
 
     def refuse_mail(self) -> Reply | None:
         if self.connection.helo is None:
@@ -136,10 +162,13 @@ class MailSession(Wire):
         if self.transaction.sender is None:
             await self.reply(MAIL_FIRST if self.connection.helo else HELO_FIRST)
             return
+        if self.chunks is not None:
+            await self.reply(DATA_BEGUN)
+            return
+        utf8 = "SMTPUTF8" in self.transaction.senderparams
         try:
-            named, parameters = paths.parse_rcpt(arg or "")
-            if parameters:
-                raise Refused(paths.UNKNOWN_PARAMETER)
+            named, parameters = paths.parse_rcpt(arg or "", utf8=utf8)
+            paths.check_rcpt_parameters(parameters, announced=self.announced, utf8=utf8)
         except Refused as refused:
             self.refused = True
             await self.reply(refused.reply)
@@ -150,11 +179,11 @@ class MailSession(Wire):
         elif len(self.transaction.recipients) >= self.limits.recipients:
             await self.reply(TOO_MANY_RECIPIENTS)
         else:
-            await self.add_recipient(named, key)
+            await self.add_recipient(named, key, parameters)
 
-    async def add_recipient(self, named: Address, key: Address) -> None:
+    async def add_recipient(self, named: Address, key: Address, parameters: dict[str, str]) -> None:
         address = named if named.domain else self.server.postmaster()
-        recipient = Recipient(address, self.config.transport)
+        recipient = Recipient(address, self.config.transport, parameters)
         may_relay = self.may_relay(named)
         verdict = ACCEPT
         if self.runner.has("rcptto"):
@@ -192,10 +221,20 @@ class MailSession(Wire):
             await self.reply(refusal)
             return
         intake = Intake(self.server.spool_path)
-        commit = None
         try:
             await self.reply(START_DATA)
-            outcome = await self.collect(intake)
+            fault = await self.receive(intake)
+        except BaseException:
+            self.server.discard(intake)
+            self.reset()
+            raise
+        await self.finish_message(intake, fault)
+
+    async def finish_message(self, intake: Intake, fault: Reply | None) -> None:
+        """The stage, the commit, the reply to the end of data; the transaction is over. Owns the intake."""
+        commit = None
+        try:
+            outcome = await self.collect(intake, fault)
             if isinstance(outcome, Reply):
                 answer = outcome
             else:
@@ -207,38 +246,106 @@ class MailSession(Wire):
         if commit is not None:
             answer = await asyncio.shield(commit)  # a client that leaves cancels this wait, not the commit
         await self.reply(answer)
+        self.utf8 = False
 
     def refuse_data(self, argument: str) -> Reply | None:
         if argument:
             return NO_ARGUMENT
+        if self.chunks is not None:
+            return DATA_BEGUN
+        refusal = self.refuse_message()
+        return PIPELINED if refusal is None and self.read_ahead() else refusal
+
+    def refuse_message(self) -> Reply | None:
+        """Why no message may come now, or None."""
         if self.transaction.sender is None:
             return MAIL_FIRST if self.connection.helo else HELO_FIRST
         if not self.transaction.recipients:
             return NO_RECIPIENTS if self.refused else RCPT_FIRST
-        return PIPELINED if self.read_ahead() else None
+        return None
 
     async def receive(self, intake: Intake) -> Reply | None:
         """The message into the intake, to its end; the fault that it has, or None. Raises ConnectionError."""
+        reader = DataReader(**self.checks(intake))
+        rest = None
+        while rest is None:
+            rest = reader.feed(await self.need_block())
+            self.drop_faulty(intake, reader)
+        self.unread(rest)
+        return reader.fault
+
+    def checks(self, intake: Intake) -> dict[str, Any]:
+        """What a reader of messages is told: where to, and the limits."""
 
         def write(block: bytes) -> bool:
             return self.server.keep(intake, block)
 
         normalise = self.config.bare_newline == "normalise"
-        reader = DataReader(write, line_limit=self.limits.line, size_limit=self.limits.size, normalise=normalise)
-        rest = None
-        while rest is None:
-            block = await self.read_block()
-            if not block:
-                raise ConnectionResetError("end of input within DATA")
-            rest = reader.feed(block)
-            if reader.fault is not None:
-                self.server.discard(intake)
-        self.unread(rest)
-        return reader.fault
+        return {
+            "write": write, "line_limit": self.limits.line, "size_limit": self.limits.size, "normalise": normalise
+        }  # fmt: skip
 
-    async def collect(self, intake: Intake) -> Reply | DataOutcome:
-        """The message and its stage: an outcome if there is something to store, else the reply."""
-        fault = await self.receive(intake)
+    async def need_block(self, most: int = BUFFER) -> bytes:
+        """A block of at most `most` octets. Raises ConnectionError at the end of input."""
+        block = await self.read_block(most)
+        if not block:
+            raise ConnectionResetError("end of input within a message")
+        return block
+
+    def drop_faulty(self, intake: Intake, reader: Checker) -> None:
+        """What has come of a message that will be refused is not kept."""
+        if reader.fault is not None:
+            self.server.discard(intake)
+
+    # --- BDAT (RFC 3030, without BINARYMIME)
+
+    async def smtp_BDAT(self, arg: str) -> None:
+        """One chunk. It is read to its end before the answer, whatever that is: it may have been sent already."""
+        try:
+            size, last = paths.parse_chunk(arg)
+        except Refused as refused:  # nobody knows where the next command begins
+            await self.reply(replace(refused.reply, close=True))
+            return
+        refusal = self.refuse_chunk()
+        if refusal is not None:
+            await self.skip(size)
+            await self.reply(refusal)
+            return
+        if self.chunks is None:
+            intake = Intake(self.server.spool_path)
+            self.chunks = Chunks(intake, ChunkReader(**self.checks(intake)))
+        await self.take_chunk(self.chunks, size, last)
+
+    def refuse_chunk(self) -> Reply | None:
+        return self.refuse_message() if "CHUNKING" in self.announced else NO_CHUNKING
+
+    async def skip(self, size: int) -> None:
+        while size:
+            size -= len(await self.need_block(size))
+
+    async def take_chunk(self, chunks: Chunks, size: int, last: bool) -> None:
+        """A fault is the answer to its own chunk and to all that follow it, up to the last one."""
+        reader = chunks.reader
+        known = reader.fault
+        left = size
+        while left:
+            block = await self.need_block(left)
+            left -= len(block)
+            reader.feed(block)
+            self.drop_faulty(chunks.intake, reader)
+        if last:
+            reader.end()
+            self.chunks = None
+            await self.finish_message(chunks.intake, reader.fault)
+        elif reader.fault is None:
+            await self.reply(reply(250, f"{size} octets received", (2, 0, 0)))
+        elif known is None:
+            await self.answer("data", ACCEPT, reader.fault)
+        else:
+            await self.reply(reader.fault)
+
+    async def collect(self, intake: Intake, fault: Reply | None) -> Reply | DataOutcome:
+        """The message's stage: an outcome if there is something to store, else the reply."""
         head = b"" if fault else intake.head(MAX_HEAD)
         if fault is None and count_received(head) > MAX_RECEIVED:
             fault = LOOP

@@ -92,14 +92,17 @@ class Session(MailSession):
         if answer.code < 400:
             self.end_transaction()
             self.connection.helo = Helo(verb, as_bytes(verdict.options.get("host", context.host)))
+            self.announced = frozenset()
             if verb == "EHLO":
                 announced = [as_text(item) for item in verdict.options.get("extensions", extensions)]
+                self.announced = frozenset(word.partition(" ")[0].upper() for word in announced)
                 answer = reply(250, [answer.lines[0], *announced])
         await self.answer("helo", verdict, answer, verb=verb, helo=host)
 
     def extensions(self) -> list[str]:
         """What EHLO announces now."""
-        offered = ["PIPELINING", "ENHANCEDSTATUSCODES", f"SIZE {self.limits.size}", "8BITMIME"]
+        offered = ["PIPELINING", "ENHANCEDSTATUSCODES", f"SIZE {self.limits.size}"]
+        offered += ["8BITMIME", "SMTPUTF8", "DSN", "CHUNKING"]
         if self.server.tls_context is not None and self.connection.tls is None:
             offered.append("STARTTLS")
         if self.offers_auth():
@@ -123,6 +126,7 @@ class Session(MailSession):
                 self.abort_transport()
             if not self.over and await self.start_tls():
                 self.connection.helo = self.connection.auth = None
+                self.announced = frozenset()
                 self.end_transaction()
 
     # --- AUTH

@@ -30,9 +30,13 @@ if TYPE_CHECKING:
 
 BUFFER = 64 * 1024  # octets read ahead of the commands that consume them
 MAX_COMMAND = 512  # RFC 5321 4.5.3.1.4, with the line end
-MAX_COMMANDS = {"MAIL": 512 + 26 + 17 + 500, "AUTH": 12_288 + 20}  # RFC 1870 6.1, RFC 6152, RFC 4954 3 and 4
+MAX_COMMANDS = {
+    "MAIL": 512 + 26 + 17 + 500 + 10 + 320,  # RFC 1870 6.1, RFC 6152, RFC 4954 3, RFC 6531 3.4, RFC 3461 4.3 and 4.4
+    "RCPT": 512 + 500 + 40,  # RFC 3461 4.1 and 4.2
+    "AUTH": 12_288 + 20,  # RFC 4954 4
+}
 VERBS = frozenset(
-    ("HELO", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "VRFY", "EXPN", "HELP", "QUIT")
+    ("HELO", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "EXPN", "HELP", "QUIT")
 )
 TURN = 50  # pipelined commands after which other sessions get their turn
 LINGER = 5.0  # seconds for the last reply to be taken
@@ -83,6 +87,7 @@ class Wire(SMTP):
         self.runner = server.runner  # a session ends under the scripts it began with
         self.implicit_tls = implicit_tls
         self.errors = 0
+        self.utf8 = False  # replies may have other than ASCII (RFC 6531 3.7.4.2)
         self.over = False  # nothing more is read or said
         self.lost = False
         self.ending: Reply | None = None  # said after the command that is under way
@@ -101,6 +106,10 @@ class Wire(SMTP):
 
     async def ended(self) -> None:
         """Called only if there is a disconnect stage."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Free what the session holds; called once, at its end."""
         raise NotImplementedError
 
     # --- asyncio's side
@@ -173,6 +182,7 @@ class Wire(SMTP):
             self.finish(BROKEN)
         finally:
             self.over = True
+            self.release()
             self._close()
 
     async def _serve(self) -> None:
@@ -225,12 +235,12 @@ class Wire(SMTP):
             raise LineTooLong
         return line.rstrip(b"\r\n")
 
-    async def read_block(self) -> bytes:
-        """Whatever has come, at most BUFFER octets; b"" at the end of input."""
+    async def read_block(self, most: int = BUFFER) -> bytes:
+        """Whatever has come, at most BUFFER octets, and at most `most`; b"" at the end of input."""
         self._deadline = self.loop.time() + self.limits.idle
         self._in_data = True
         try:
-            return await self._reader.read(BUFFER)
+            return await self._reader.read(min(most, BUFFER))
         finally:
             self._deadline = math.inf
             self._in_data = False
@@ -275,7 +285,7 @@ class Wire(SMTP):
 
     def _write(self, reply: Reply) -> None:
         if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(reply.render())
+            self.transport.write(reply.render(self.utf8))
 
     def _close(self) -> None:
         """Close when everything written is sent; a peer that does not take it is cut off."""

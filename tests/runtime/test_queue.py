@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from hsl.runtime.dsnrequest import DSNRequest
 from hsl.runtime.log import Log
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, NULL_SENDER, Address, Mail, QueueEntry
 from hsl.runtime.protocols import Queue, QueueFull
@@ -649,7 +650,7 @@ async def test_an_unknown_schema_is_left_alone(tmp_path: Path) -> None:
     connection.executescript("CREATE TABLE entry (id); PRAGMA user_version = 7")
     connection.close()
     before = (tmp_path / "queue.db").read_bytes()
-    with pytest.raises(QueueError, match=r"schema version 7, this program knows versions up to 2 only: let"):
+    with pytest.raises(QueueError, match=r"schema version 7, this program knows versions up to 3 only: let"):
         await SQLiteQueue.open(tmp_path, log=log)
     with pytest.raises(QueueError, match="schema version 7"):
         SQLiteQueue.open_readonly(tmp_path)
@@ -741,11 +742,16 @@ PRAGMA user_version = 1;
 """
 
 
-async def test_a_queue_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+SECOND_VERSION = "ALTER TABLE entry ADD COLUMN quotas TEXT NOT NULL DEFAULT '[]'; PRAGMA user_version = 2;"
+ASKED = DSNRequest("FULL", "a+2Bb", ("SUCCESS", "DELAY"), "rfc822;d@e.f")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_queue_of_an_older_version_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
     connection = sqlite3.connect(tmp_path / "queue.db")
-    connection.executescript(FIRST_VERSION)
+    connection.executescript(FIRST_VERSION + (SECOND_VERSION if version == 2 else ""))
     connection.close()
-    with pytest.raises(QueueError, match="schema version 1: start the gateway, it brings it up to date"):
+    with pytest.raises(QueueError, match=f"schema version {version}: start the gateway, it brings it up to date"):
         SQLiteQueue.open_readonly(tmp_path)
     lines: list[str] = []
     for again in range(2):
@@ -753,9 +759,10 @@ async def test_a_queue_of_the_first_version_is_brought_up_to_date(tmp_path: Path
             stored = queue.get(5)
             assert stored is not None
             assert (stored.recipient.path, stored.jobid, stored.retry, stored.quotas) == (b"d@e.f", b"j", 3, ())
-            assert (stored.metadata, read(queue, stored)) == ({b"k": b"v"}, b"A : b\r\n")
-            [number] = await queue.apply(store=[mail(b"x" * (again + 1), entry(quotas=(b"q",)))])
+            assert (stored.metadata, read(queue, stored), stored.dsn) == ({b"k": b"v"}, b"A : b\r\n", None)
+            [number] = await queue.apply(store=[mail(b"x" * (again + 1), entry(quotas=(b"q",), dsn=ASKED))])
             assert number == 6 + again
+            assert [item.dsn for item in queue.entries(after=5)] == [ASKED] * (again + 1)
             assert queue.quota(b"q") == (again + 1, 1 if again == 0 else 3)
     assert sum("queue-migrated" in line for line in lines) == 1
 

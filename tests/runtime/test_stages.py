@@ -21,6 +21,7 @@ from hsl.runtime.context import (
     RcptToContext,
 )
 from hsl.runtime.data import MessageState
+from hsl.runtime.dsnrequest import DSNRequest
 from hsl.runtime.message import BytesBody, Message
 from hsl.runtime.model import (
     Address,
@@ -50,6 +51,7 @@ ENTRY = QueueEntry(
     jobid=b"job",
     actionid=2,
     size=1234,
+    dsn=DSNRequest("FULL", "id+20one", ("FAILURE", "DELAY"), "rfc822;bob@example.com"),
     ts=1.5,
     retry=3,
     id=17,

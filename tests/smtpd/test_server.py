@@ -55,8 +55,12 @@ async def test_a_message(bench):
 async def test_announced_extensions(bench):
     await bench.start(limits={"size": 1000})
     client = await bench.play("S: 220")
-    assert await client.ask("EHLO c.example") == "\n".join(
-        ["250-mx.example", "250-PIPELINING", "250-ENHANCEDSTATUSCODES", "250-SIZE 1000", "250 8BITMIME"]
+    assert (
+        await client.ask("EHLO c.example")
+        == "\n".join(
+            f"250-{line}" for line in ("mx.example", "PIPELINING", "ENHANCEDSTATUSCODES", "SIZE 1000", "8BITMIME")
+        )
+        + "\n250-SMTPUTF8\n250-DSN\n250 CHUNKING"
     )
     assert await client.ask("HELO c.example") == "250 mx.example"
 
@@ -79,11 +83,14 @@ async def test_announced_extensions(bench):
         "C: EHLO c.example\nS: 250\nC: MAIL FROM:<> SIZE=99999999999\nS: 552 5.3.4",
         "C: HELO c.example\nS: 250\nC: MAIL FROM:<> SIZE=1\nS: 555 5.5.4",
         "C: EHLO c.example\nS: 250\nC: MAIL FROM:<> AUTH=<>\nS: 555 5.5.4",
-        "C: EHLO c.example\nS: 250\nC: MAIL FROM:<> SMTPUTF8\nS: 555 5.5.4",
+        "C: HELO c.example\nS: 250\nC: MAIL FROM:<> SMTPUTF8\nS: 555 5.5.4",
+        "C: EHLO c.example\nS: 250\nC: MAIL FROM:<> SMTPUTF8=1\nS: 501 5.5.4\nC: MAIL FROM:<> SMTPUTF8\nS: 250",
         "C: EHLO c.example\nS: 250\nC: MAIL FROM:<\xe4@b.example>\nS: 553 5.6.7",
         MAIL + "C: RCPT TO:<>\nS: 501 5.1.3",
-        MAIL + "C: RCPT TO:<a@b.example> NOTIFY=NEVER\nS: 555 5.5.4",
-        MAIL + "C: RCPT TO:<a@b.example> ORCPT=rfc822;x\nS: 555 5.5.4",
+        MAIL + "C: RCPT TO:<a@b.example> NOTIFY=ALWAYS\nS: 501 5.5.4",
+        MAIL + "C: RCPT TO:<a@b.example> ORCPT=x\nS: 501 5.5.4",
+        MAIL + "C: RCPT TO:<a@b.example> RET=FULL\nS: 555 5.5.4",
+        "C: HELO c\nS: 250\nC: MAIL FROM:<>\nS: 250\nC: RCPT TO:<a@b.example> NOTIFY=NEVER\nS: 555 5.5.4",
         "C: NOOP anything\nS: 250 2.0.0\nC: HELP\nS: 214\nC: VRFY root\nS: 252 2.1.5\nC: EXPN staff\nS: 502 5.5.1",
         "C: RSET x\nS: 501\nC: QUIT x\nS: 501\nC: noop\nS: 250\nC: quit\nS: 221\nS:",
         "C: STARTTLS\nS: 502 5.5.1\nC: AUTH PLAIN\nS: 502 5.5.1",
