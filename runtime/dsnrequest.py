@@ -43,8 +43,9 @@ class DSNRequest:
 
     @property
     def recipient_params(self) -> dict[str, str]:
-        """The parameters of RCPT."""
-        return {name: value for name, value in (("NOTIFY", ",".join(self.notify)), ("ORCPT", self.orcpt)) if value}
+        """The parameters of RCPT, in ASCII."""
+        given = (("NOTIFY", ",".join(self.notify)), ("ORCPT", escaped(self.orcpt)))
+        return {name: value for name, value in given if value}
 
     def for_copy(self) -> DSNRequest:
         """The same for a copy to somebody else, whom the sender did not name: no word of its arrival."""
@@ -114,7 +115,12 @@ def original_recipient(request: DSNRequest) -> str:
     kind, _, rest = request.orcpt.partition(";")
     if kind.lower() != "utf-8":
         return f"{kind}; {decoded(rest)}"
-    return f"{kind}; " + "".join(c if c.isascii() else f"\\x{{{ord(c):02X}}}" for c in rest)
+    return f"{kind}; {escaped(rest)}"
+
+
+def escaped(text: str) -> str:
+    """The 7-bit form of a utf-8 address (RFC 6533 3)."""
+    return text if text.isascii() else "".join(c if c.isascii() else f"\\x{{{ord(c):02X}}}" for c in text)
 
 
 def pack(request: DSNRequest | None) -> str:

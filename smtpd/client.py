@@ -451,7 +451,7 @@ def describe(attempt: Attempt, target: Target, dialogue: Dialogue | None) -> Att
     """Fill in where it happened."""
     attempt.remotemx, attempt.remoteip, attempt.remoteport = target.host, target.ip, target.port
     if dialogue is not None:
-        attempt.localip, attempt.tls = dialogue.localip, dialogue.tls
+        attempt.localip, attempt.tls, attempt.dsn = dialogue.localip, dialogue.tls, dialogue.offers("dsn")
     return attempt
 
 

@@ -1,4 +1,4 @@
-"""A failed or delayed entry in; a delivery status notification out (RFC 3464 in the multipart/report of RFC 6522).
+"""A failed, delayed or delivered entry in; a delivery status notification out (RFC 3464, multipart/report of RFC 6522).
 
 The report is 7-bit: what a peer said is stripped of control characters, other octets are escaped, and addresses with
 other than ASCII have the 7-bit form of RFC 6533 3. Only `To:` holds UTF-8, when the sender's address does.
@@ -15,11 +15,13 @@ from hsl.mime import coding
 from hsl.mime.addresses import written_name
 from hsl.mime.build import Builder
 from hsl.mime.fields import Field, date_text, make_field
+from hsl.runtime.dsnrequest import decoded, original_recipient
 from hsl.runtime.message import BytesBody
 from hsl.runtime.model import NULL_SENDER, Address, Attempt, Body, DSNPlan, Mail, QueueEntry
 from hsl.runtime.protocols import Clock
 
 MAX_HEADERS = 64 * 1024  # octets of the original's headers in a report
+MAX_RETURNED = 256 * 1024  # octets of an original that is returned whole (RET=FULL); of a larger one the headers
 MAX_NAME = 255  # characters of a script's name in From
 MAX_DIAGNOSTIC = 2000  # characters of a peer's reply in a report
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -90,6 +92,32 @@ def delay_dsn(
     return build(entry, "Delayed mail, still being tried", text, fields, cause, hostname, original, clock, wanted)
 
 
+def success_dsn(
+    entry: QueueEntry,
+    attempt: Attempt,
+    *,
+    final: bool,
+    hostname: str,
+    original: Body | None,
+    clock: Clock,
+    wanted: DSNPlan | None = None,
+) -> bytes:
+    """The notification that `entry` was delivered (`final`), or relayed to where no more can be known (RFC 3461 6.2).
+
+    Raises ValueError for a null sender.
+    """
+    text = [f"This is the mail system at {header_text(hostname)}."]
+    if final:
+        subject, action = "Delivered mail", "delivered"
+        text.append("Your message was delivered to the recipient below.")
+    else:
+        subject, action = "Relayed mail", "relayed"
+        text.append("Your message was relayed to the next mail system on its way to the recipient below.")
+        text.append("That one sends no such notifications: you may hear no more of it.")
+    fields = recipient_fields(entry, action, attempt)
+    return build(entry, subject, text, fields, attempt, hostname, original, clock, wanted)
+
+
 def notification(entry: QueueEntry, data: bytes, transportid: str, now: float, wanted: DSNPlan | None = None) -> Mail:
     """The report as mail from the null sender to the failed mail's sender, due at once; or as a script wants it."""
     wanted = wanted or DSNPlan()
@@ -113,7 +141,8 @@ def notification(entry: QueueEntry, data: bytes, transportid: str, now: float, w
 
 def recipient_fields(entry: QueueEntry, action: str, cause: Attempt | Reason) -> list[tuple[str, str]]:
     """The per-recipient fields (RFC 3464 2.3)."""
-    fields = [
+    fields = [("Original-Recipient", original_recipient(entry.dsn))] if entry.dsn and entry.dsn.orcpt else []
+    fields += [
         ("Final-Recipient", typed_address(entry.recipient)),
         ("Action", action),
         ("Status", ".".join(map(str, status(cause)))),
@@ -126,11 +155,11 @@ def recipient_fields(entry: QueueEntry, action: str, cause: Attempt | Reason) ->
 
 
 def status(cause: Attempt | Reason) -> tuple[int, int, int]:
-    """The RFC 3463 code: the peer's where it is one of failure, else one of the reply's class."""
+    """The RFC 3463 code: the peer's where it is of the outcome's class, else that class."""
     if isinstance(cause, Reason):
         return cause.status
     known = cause.result.enhanced if cause.result else cause.error.enhanced if cause.error else None
-    wanted = 5 if cause.permanent else 4
+    wanted = 2 if cause.delivered else 5 if cause.permanent else 4
     return known if known is not None and known[0] == wanted else (wanted, 0, 0)
 
 
@@ -228,13 +257,30 @@ def build(
     explanation = textwrap.wrap(explain(cause), 76, initial_indent="    ", subsequent_indent="    ")
     human = "\r\n".join([*text, "", f"<{recipient}>:", *explanation])
     message_fields = [("Reporting-MTA", f"dns; {host}"), ("Arrival-Date", date(entry.ts))]
+    if entry.dsn and entry.dsn.envid:
+        message_fields.insert(0, ("Original-Envelope-Id", decoded(entry.dsn.envid)))
     report.children = [
         part(b"text/plain; charset=us-ascii", human.encode()),
         part(b"message/delivery-status", status_part(message_fields) + b"\r\n" + status_part(fields)),
     ]
     if original is not None:
-        report.children.append(part(b"text/rfc822-headers", headers_of(original)))
+        full = entry.dsn is not None and entry.dsn.ret == "FULL" and ("Action", "failed") in fields
+        report.children.append(returned(entry, original, full=full))
     return report.message()
+
+
+def returned(entry: QueueEntry, original: Body, *, full: bool) -> Builder:
+    """The original, or its headers; of internationalised mail in the types of RFC 6533 6."""
+    whole = b"".join(original.chunks()) if full and original.size <= MAX_RETURNED else None
+    if whole is None or coding.has_long_line(whole):
+        headers = headers_of(original)
+        utf8 = entry.smtputf8 and not headers.isascii()
+        return part(b"message/global-headers" if utf8 else b"text/rfc822-headers", headers)
+    made = Builder()
+    made.content = whole
+    made.add_field(b"Content-Type", b"message/global" if entry.smtputf8 else b"message/rfc822")
+    made.add_field(b"Content-Transfer-Encoding", b"7bit" if whole.isascii() else b"8bit")
+    return made
 
 
 def from_mailbox(wanted: DSNPlan | None, host: str) -> bytes:

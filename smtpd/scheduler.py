@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from hsl.runtime.context import PostDeliveryContext, PreDeliveryContext
+from hsl.runtime.dsnrequest import DELAY, FAILURE, SUCCESS, wants
 from hsl.runtime.log import Log
 from hsl.runtime.model import (
     DEFER,
@@ -548,8 +549,7 @@ class Scheduler:
         return dsn.expired(work.entry, EXHAUSTED) if step.retry > work.route.retry.count else None
 
     def _give_up(self, work: Work) -> Outcome:
-        bounces = work.route.dsn.enabled and work.entry.sender != NULL_SENDER
-        return Outcome("bounce" if bounces else "delete")
+        return Outcome("bounce" if work.route.dsn.enabled and tells(work.entry, FAILURE) else "delete")
 
     def _default(self, work: Work) -> Outcome:
         """What follows from an attempt when no script objects."""
@@ -562,8 +562,8 @@ class Scheduler:
     # Outcomes
 
     async def _settle(self, work: Work, outcome: Outcome, cause: Attempt | Reason) -> None:
-        if outcome.action == "bounce" and work.entry.sender == NULL_SENDER:
-            outcome = Outcome("delete")  # RFC 5321 6.1: never a notification for a notification
+        if outcome.action == "bounce" and not tells(work.entry, FAILURE):
+            outcome = Outcome("delete")
         changes = self._changes(work, outcome, cause)
         self._record(work, outcome)
         await self._commit(changes, work)
@@ -574,7 +574,16 @@ class Scheduler:
         changes = Changes(delete=[work.entry.id])
         if outcome.action == "bounce":
             changes.store.append(self._notify(work, lambda original: self._failure(work, cause, original)))
+        elif outcome.action == "delivered" and self._reports_success(work):
+            changes.store.append(self._notify(work, lambda original: self._success(work, original)))
         return changes
+
+    def _reports_success(self, work: Work) -> bool:
+        """Whether it is ours to say that a mail has arrived: nobody else was asked to (RFC 3461 5.2)."""
+        if work.plan is None or work.attempt is None or not tells(work.entry, SUCCESS):
+            return False
+        passed_on = work.attempt.dsn and "NOTIFY" in work.plan.recipientparams
+        return work.route.dsn.enabled and not passed_on
 
     def _requeue(self, work: Work, outcome: Outcome, cause: Attempt | Reason) -> Changes:
         entry, now = work.entry, self.clock.time()
@@ -583,7 +592,7 @@ class Scheduler:
             return Changes(delete=[entry.id])
         step = next_step(entry.retry, work.route.retry, outcome)
         changes = Changes(update=[entry])
-        if step.notify and not outcome.hold and isinstance(cause, Attempt) and entry.sender != NULL_SENDER:
+        if step.notify and not outcome.hold and isinstance(cause, Attempt) and tells(entry, DELAY):
             changes.store.append(self._notify(work, lambda original: self._delay(work, cause, original)))
         entry.retry, entry.due = step.retry, now + step.delay
         entry.state = HOLD if outcome.hold or current.state == HOLD else DEFER
@@ -597,6 +606,14 @@ class Scheduler:
         return dsn.failure_dsn(
             work.entry, cause, hostname=self.hostname, original=original, clock=self.clock, wanted=work.dsn
         )
+
+    def _success(self, work: Work, original: Body | None) -> bytes:
+        assert work.attempt is not None
+        final = work.plan is not None and work.plan.protocol == "lmtp"
+        return dsn.success_dsn(
+            work.entry, work.attempt, final=final, hostname=self.hostname, original=original, clock=self.clock,
+            wanted=work.dsn,
+        )  # fmt: skip
 
     def _delay(self, work: Work, cause: Attempt | Reason, original: Body | None) -> bytes:
         until = work.entry.ts + work.route.retry.expire
@@ -694,6 +711,11 @@ class Scheduler:
             self.wake()
         if self._held == 0:
             self.log.info("queue-writable")
+
+
+def tells(entry: QueueEntry, event: str) -> bool:
+    """Whether the sender is told: there is one (RFC 5321 6.1), and it did not ask otherwise (RFC 3461 4.1)."""
+    return entry.sender != NULL_SENDER and wants(entry.dsn, event)
 
 
 async def finish(tasks: Mapping[asyncio.Task[None], Work] | set[asyncio.Task[None]], seconds: float) -> None:

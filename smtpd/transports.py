@@ -60,6 +60,8 @@ class TransportTable:
             username=octets(session.username),
             password=octets(session.password),
             connect_timeout=session.connect_timeout,
+            senderparams=entry.dsn.sender_params if entry.dsn else {},
+            recipientparams=entry.dsn.recipient_params if entry.dsn else {},
         )
 
     def source(self, addressid: str | None) -> SourceIP | None:

@@ -14,6 +14,7 @@ from hsl.errors import ScriptError
 from hsl.run import Run
 from hsl.runtime.context import DataContext, string, text
 from hsl.runtime.data import Destination, act
+from hsl.runtime.dsnrequest import SENDER_PARAMS
 from hsl.runtime.functions.arguments import (
     host,
     is_helo,
@@ -146,6 +147,7 @@ def deliver_now(run: Run, function: str, options: DeliverOptions) -> NoReturn:
     target = destination(run, function, options)
     recipient = target.recipient or context.recipient
     plan = client.plan(target.transportid or context.transportid, context.state.sender, recipient)
+    plan.senderparams = {name: value for name, value in context.senderparams.items() if name in SENDER_PARAMS}
     people = [(recipient, context.original.params)]
     attempt = run.wait(client.send(plan, people, context.state.message.version()))
     verdict = attempt_verdict(attempt)

@@ -3,63 +3,13 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 
 import pytest
-from smtp_dialogue import Dialogue, eventually
+from loopgateway import gateway, greeted
+from smtp_dialogue import eventually
 from smtp_peer import Peer
 
-from hsl.runtime.log import Log
-from hsl.smtpd.configfile import read_config
-from hsl.smtpd.gateway import Gateway
-
 pytestmark = pytest.mark.asyncio
-
-CONFIG = """\
-environment: {hostname: gw.example, controlsocket: c.sock}
-servers:
-  - id: out
-    listeners: [{port: 0}]
-    transport: next
-    auth: {without_tls: true}
-    relay: {networks: [127.0.0.2], domains: [here.example]}
-    phases: {%PHASES%}
-transportgroups:
-  - id: group
-    transports: [{id: next, session: {host: 127.0.0.1, port: %PORT%, tls: disabled}}]
-queues: {path: spool, %QUEUES%}
-scripting: {budgets: {steps: 20000}}
-resolver: {ptr: false, hosts: {a.example: [127.0.0.1]}}
-"""
-QUEUED = ("predelivery", "postdelivery")
-
-
-@asynccontextmanager
-async def gateway(folder, lines: list[str], scripts: Mapping[str, str], port: int = 9) -> AsyncIterator[Gateway]:
-    """A gateway with these scripts, by stage. Fails for what asyncio finds unhandled."""
-    found: list[dict] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: found.append(context))
-    for stage, text in scripts.items():
-        (folder / f"{stage}.hsl").write_text(text)
-    hooks = {stage: f"{stage}: {{hook: {stage}.hsl}}" for stage in scripts}
-    text = CONFIG.replace("%PHASES%", ", ".join(hook for stage, hook in hooks.items() if stage not in QUEUED))
-    text = text.replace("%QUEUES%", ", ".join(hook for stage, hook in hooks.items() if stage in QUEUED))
-    (folder / "smtpd.yaml").write_text(text.replace("%PORT%", str(port)))
-    made = Gateway(read_config(folder / "smtpd.yaml"), Log("debug", lines.append))
-    await made.start()
-    try:
-        yield made
-    finally:
-        await made.stop(2)
-    assert found == []
-
-
-async def greeted(made: Gateway, local: str | None = None) -> Dialogue:
-    client = await Dialogue.connect(made.addresses["out"][0], local=local)
-    await client.play("S: 220\nC: EHLO client.example\nS: 250")
-    return client
-
 
 # --- who may relay
 
