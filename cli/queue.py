@@ -146,14 +146,13 @@ def print_json(value: object) -> None:
 def list_command(places: Places, /, limit: int, as_json: bool, **given: tuple[str, ...]) -> None:
     """List entries, oldest first."""
     entries: list[Answer] = []
-    more = True
+    more, after = True, 0
     with gateway(places, reading=True) as ask:
         while more and len(entries) < limit:
-            after = entries[-1]["id"] if entries else 0
             page = min(MAX_PAGE, limit - len(entries))
             answer = ask({"command": "list", "filters": read_filters(given), "limit": page, "after": after})
             entries += answer["entries"]
-            more = answer["more"] and bool(answer["entries"])
+            more, after = answer["more"], answer["after"]
     if as_json:
         print_json(entries)
         return

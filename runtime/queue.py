@@ -12,6 +12,7 @@ import os
 import sqlite3
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,7 +23,8 @@ from types import MappingProxyType
 from hsl.runtime.log import Log
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, Mail, QueueEntry
 from hsl.runtime.protocols import Clock
-from hsl.runtime.queueindex import QueueIndex, copy_entry
+from hsl.runtime.queueindex import Page, QueueIndex, check_metric, matcher, read_filters
+from hsl.runtime.rows import BODY, ID, SIZE, changing_row, entry_of, entry_row
 from hsl.runtime.spool import (
     ROW_LIMIT,
     SCHEMA_VERSION,
@@ -34,7 +36,6 @@ from hsl.runtime.spool import (
     Reader,
     Spool,
     StoredBody,
-    plain,
 )
 
 __all__ = ["BodyGone", "QueueClosed", "QueueError", "QueueLocked", "ReadonlyQueue", "SQLiteQueue"]
@@ -55,43 +56,44 @@ class QueueClosed(Exception):
     """The queue was closed: it takes no more changes."""
 
 
-class QueueView:
+class QueueView(ABC):
     """What can be asked of a queue. Entries are copies: only a committed change changes the queue."""
 
-    def __init__(self, reader: Reader, entries: Iterable[QueueEntry]) -> None:
-        self._reader = reader
-        self._index = QueueIndex()
-        for entry in entries:
-            self._index.add(entry)
+    _reader: Reader
 
     @property
     def count(self) -> int:
         """The number of entries, in whatever state."""
-        return len(self._index.stored)
+        return self.metric("count")
 
-    def get(self, entry_id: int) -> QueueEntry | None:
-        return self._index.get(entry_id)
+    @abstractmethod
+    def get(self, entry_id: int) -> QueueEntry | None: ...
+
+    @abstractmethod
+    def page(self, filters: Mapping[str, Sequence[bytes]], limit: int, after: int = 0) -> Page:
+        """At most `limit` entries that match, with ids above `after`, in the order of ids.
+
+        Filters are those of the metric and `state`, `id`, `quarantine`. A page may have fewer entries, or none, though
+        more follow: its work is limited too. Raises ValueError for an unknown filter.
+        """
 
     def entries(
         self, filters: Mapping[str, Sequence[bytes]] = NO_FILTERS, limit: int = 1000, after: int = 0
     ) -> Iterator[QueueEntry]:
-        """At most `limit` entries that match, with ids above `after`, in the order of ids.
+        """The same as one sequence, read page by page."""
+        page = Page([], after)
+        while limit > 0 and page.after is not None:
+            page = self.page(filters, limit, page.after)
+            limit -= len(page.entries)
+            yield from page.entries
 
-        Filters are those of the metric and `state`, `id`, `quarantine`. Raises ValueError for an unknown one.
-        """
-        return iter(self._index.select(filters, limit, after))
-
+    @abstractmethod
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]] = NO_FILTERS) -> int:
         """`count` or `bytes` of the entries (active, deferred and held) that have, for every filter, one of its values.
 
-        By counters (2015 reference, GetMailQueueMetric). Addresses compare in lower case. A filter without a value
-        matches nothing. Raises ValueError for an unknown metric or filter.
+        Addresses compare in lower case. A filter without a value matches nothing. Raises ValueError for an unknown
+        metric or filter.
         """
-        return self._index.metric(metric, filters)
-
-    def quota(self, name: bytes) -> tuple[int, int]:
-        """How many entries a quota holds, and their bytes."""
-        return self._index.quota(name)
 
     def body(self, entry: QueueEntry) -> StoredBody:
         """The message of an entry, read when its chunks are asked for (BodyGone when it was deleted meanwhile)."""
@@ -99,7 +101,7 @@ class QueueView:
 
 
 class ReadonlyQueue(QueueView):
-    """A queue as it lies on disk at this moment, for a look at it while no server runs. Takes no lock."""
+    """A queue as it lies on disk, for a look at it while no server runs: every question reads. Takes no lock."""
 
     def __init__(self, path: Path) -> None:
         """Raises QueueError when there is no queue or it cannot be read."""
@@ -107,21 +109,39 @@ class ReadonlyQueue(QueueView):
         if not database.is_file():
             raise QueueError(f"there is no queue in {path}: {database} does not exist")
         try:
-            reader = Reader(path, readonly=True)
+            self._reader = Reader(path, readonly=True)
             try:
-                version = reader.check_version(database)
+                version = self._reader.check_version(database)
                 if version == 0:
                     raise QueueError(f"there is no queue in {path}: {database} is empty")
                 if version != SCHEMA_VERSION:
                     raise QueueError(
                         f"{database} has schema version {version}: start the gateway, it brings it up to date"
                     )
-                super().__init__(reader, reader.entries())
             except BaseException:
-                reader.close()
+                self._reader.close()
                 raise
         except (OSError, sqlite3.Error) as error:
             raise QueueError(f"cannot read {database}: {error}") from error
+
+    def get(self, entry_id: int) -> QueueEntry | None:
+        return next(map(entry_of, self._reader.rows("WHERE id = ?", entry_id)), None)
+
+    def page(self, filters: Mapping[str, Sequence[bytes]], limit: int, after: int = 0) -> Page:
+        fits = matcher(read_filters(filters))
+        found: list[QueueEntry] = []
+        for row in self._reader.rows("WHERE id > ?", after):
+            if fits(row):
+                if len(found) == limit:
+                    return Page(found, after)
+                found.append(entry_of(row))
+            after = row[ID]
+        return Page(found, None)
+
+    def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]] = NO_FILTERS) -> int:
+        check_metric(metric)
+        fits = matcher(read_filters(filters))
+        return sum(1 if metric == "count" else row[SIZE] for row in self._reader.rows() if fits(row))
 
     def close(self) -> None:
         self._reader.close()
@@ -158,7 +178,10 @@ class SQLiteQueue(QueueView):
         return ReadonlyQueue(path)
 
     def __init__(self, spool: Spool, floor: int, clock: Clock) -> None:
-        super().__init__(Reader(spool.folder), spool.entries())
+        self._reader = Reader(spool.folder)
+        self._index = QueueIndex()
+        for row in spool.rows():
+            self._index.add(row)
         self._spool = spool
         self._floor = floor
         self._clock = clock
@@ -195,7 +218,8 @@ class SQLiteQueue(QueueView):
             raise QueueClosed("the queue is closed")
         if self._dead is not None:
             raise QueueError("the queue's writer has ended")
-        job = Job([new_mail(mail) for mail in store], [own_entry(entry) for entry in update], list(delete))
+        updates = [(entry.id, changing_row(checked(entry))) for entry in update]
+        job = Job([new_mail(mail) for mail in store], updates, list(delete))
         if not (job.mails or job.updates or job.deletes):
             return []
         future = self._pending[job] = self._loop.create_future()
@@ -283,7 +307,7 @@ class SQLiteQueue(QueueView):
             if future.done():
                 continue
             if error is None:
-                future.set_result([entry.id for entry in job.entries])
+                future.set_result(job.ids)
             else:
                 future.set_exception(error)
 
@@ -291,6 +315,27 @@ class SQLiteQueue(QueueView):
         """The caller was cancelled: a failure has nobody else to be told to."""
         if not future.cancelled() and (error := future.exception()) is not None:
             self._spool.log.error("queue-change-failed", error=error)
+
+    # questions
+
+    def get(self, entry_id: int) -> QueueEntry | None:
+        return self._index.get(entry_id)
+
+    def page(self, filters: Mapping[str, Sequence[bytes]], limit: int, after: int = 0) -> Page:
+        return self._index.page(filters, limit, after)
+
+    def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]] = NO_FILTERS) -> int:
+        """As above, by counters (2015 reference, GetMailQueueMetric)."""
+        return self._index.metric(metric, filters)
+
+    def quota(self, name: bytes) -> tuple[int, int]:
+        """How many entries a quota holds, and their bytes."""
+        return self._index.quota(name)
+
+    @property
+    def visited(self) -> int:
+        """How many entries metrics and listings have looked at since the queue was opened."""
+        return self._index.visited
 
     def body(self, entry: QueueEntry) -> StoredBody:
         """As above; what was stored just now needs no reading."""
@@ -300,7 +345,7 @@ class SQLiteQueue(QueueView):
         """Small bodies stay in memory for their first delivery, up to RECENT bytes in all."""
         if mail.data is None:
             return
-        self._recent[mail.entries[0].body] = mail.data
+        self._recent[mail.rows[0][BODY]] = mail.data
         self._recent_size += len(mail.data)
         while self._recent_size > RECENT:
             oldest = next(iter(self._recent))
@@ -309,10 +354,10 @@ class SQLiteQueue(QueueView):
     def _adopt_job(self, job: Job) -> None:
         for mail in job.mails:
             self._keep_recent(mail)
-        for entry in job.entries:
-            self._index.add(entry)
-        for entry in job.updates:
-            self._index.change(entry)
+            for row in mail.rows:
+                self._index.add(row)
+        for entry_id, changing in job.updates:
+            self._index.change(entry_id, changing)
         for entry_id in job.deletes:
             self._index.remove(entry_id)
         if job.mails or job.updates:
@@ -385,14 +430,11 @@ def free_bytes(folder: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
-def own_entry(entry: QueueEntry) -> QueueEntry:
-    """A copy fit for storing. Raises ValueError for an unknown state."""
+def checked(entry: QueueEntry) -> QueueEntry:
+    """An entry that may be stored. Raises ValueError for an unknown state."""
     if entry.state not in STATES:
         raise ValueError(f"unknown queue state {entry.state!r}: known are {', '.join(sorted(STATES))}")
-    copy = copy_entry(entry)
-    for name in ("transaction", "transportid", "serverid", "senderip", "quarantine", "error"):
-        setattr(copy, name, plain(getattr(copy, name)))
-    return copy
+    return entry
 
 
 def new_mail(mail: Mail) -> NewMail:
@@ -400,9 +442,7 @@ def new_mail(mail: Mail) -> NewMail:
     if not mail.entries:
         raise ValueError("a mail needs at least one entry")
     size = mail.body.size
-    new = NewMail(size, [own_entry(entry) for entry in mail.entries])
-    for entry in new.entries:
-        entry.size = size
+    new = NewMail(size, [entry_row(checked(entry)) for entry in mail.entries])
     if size > ROW_LIMIT:
         new.source = mail.body
         return new

@@ -1,66 +1,101 @@
-"""The queue in memory: entries come in as they are committed; metrics, listings and what is due go out.
+"""The queue in memory: rows come in as they are committed; metrics, listings and what is due go out.
 
-One counter per value of each filter, so that a metric with one filter is a look-up; a metric with several walks the
-smallest of their buckets. Knows nothing of disks or threads: it belongs to the event loop.
+A row is kept packed, and unpacked when it is asked for. A tally for each filter makes a metric with one filter a
+look-up; one with several walks the entries of the filter that leaves the fewest. Knows nothing of disks or threads: it
+belongs to the event loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from heapq import heapify, heappop, heappush
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush, merge
 
-from hsl.runtime.model import ACTIVE, HOLD, QueueEntry
+from hsl.runtime.model import QueueEntry
 from hsl.runtime.protocols import QUEUE_FILTERS
+from hsl.runtime.rows import (
+    AT,
+    ID,
+    METADATA,
+    QUOTAS,
+    SIZE,
+    Row,
+    changed,
+    due_of,
+    entry_of,
+    pack,
+    unpack,
+    unpack_metadata,
+    unpack_quotas,
+)
+from hsl.runtime.tallies import IdSet, Tally
 
-MUTABLE = ("state", "due", "retry", "metadata", "error", "transportid", "recipient", "sender", "quotas")
 SLACK = 1024  # stale items that the heap may hold before it is rebuilt
-
-KEYS: Mapping[str, Callable[[QueueEntry], bytes]] = {
-    "senderip": lambda entry: entry.senderip.encode().lower(),
-    "saslusername": lambda entry: entry.saslusername,
-    "sender": lambda entry: entry.sender.text,
-    "senderdomain": lambda entry: entry.sender.host,
-    "recipient": lambda entry: entry.recipient.text,
-    "recipientdomain": lambda entry: entry.recipient.host,
-    "transportid": lambda entry: entry.transportid.encode(),
-    "retry": lambda entry: b"%d" % entry.retry,
-    "state": lambda entry: entry.state.encode(),
-    "id": lambda entry: b"%d" % entry.id,
-    "quarantine": lambda entry: entry.quarantine.encode(),
-}
-LATER = "recipient"  # counted from the first time that it is asked: a counter for each costs as much as the entry
-COUNTED = tuple((name, KEYS[name]) for name in QUEUE_FILTERS if name != LATER)
-METADATA = "metadata."  # a filter on one key of the metadata: counted from the first time that it is asked
+VISITS = 10_000  # entries that one page of a listing looks at
+METADATA_FILTER = "metadata."  # a filter on one key of the metadata: counted from the first time that it is asked
 MAX_LATER = 20  # filters that are counted since they were asked
+
+Key = Callable[[Row], bytes | None]
+
+
+def text_key(name: str) -> Callable[[Row], bytes]:
+    place = AT[name]
+    return lambda row: row[place].encode()
+
+
+def octets_key(name: str) -> Callable[[Row], bytes]:
+    place = AT[name]
+    return lambda row: row[place]
+
+
+def number_key(name: str) -> Callable[[Row], bytes]:
+    place = AT[name]
+    return lambda row: b"%d" % row[place]
+
+
+def address_key(name: str) -> Callable[[Row], bytes]:
+    """As `Address.path`."""
+    local, domain = AT[f"{name}local"], AT[f"{name}domain"]
+    return lambda row: b"%b@%b" % (row[local], row[domain]) if row[domain] else row[local]
+
+
+def folded(key: Callable[[Row], bytes]) -> Callable[[Row], bytes]:
+    return lambda row: key(row).lower()
+
+
+def metadata_key(name: str) -> Key:
+    key = name.encode("utf-8", "surrogateescape")
+    return lambda row: unpack_metadata(row[METADATA]).get(key)
+
+
+KEYS: Mapping[str, Key] = {
+    "senderip": folded(text_key("senderip")),
+    "saslusername": octets_key("saslusername"),
+    "sender": folded(address_key("sender")),
+    "senderdomain": folded(octets_key("senderdomain")),
+    "recipient": folded(address_key("recipient")),
+    "recipientdomain": folded(octets_key("recipientdomain")),
+    "transportid": text_key("transportid"),
+    "retry": number_key("retry"),
+    "state": text_key("state"),
+    "id": number_key("id"),
+    "quarantine": text_key("quarantine"),
+}
 FOLDED = frozenset({"senderip", "sender", "senderdomain", "recipient", "recipientdomain"})
-
-
-def key_of(name: str) -> Callable[[QueueEntry], bytes | None] | None:
-    """What a filter looks at; None for an unknown filter."""
-    if name.startswith(METADATA):
-        key = name.removeprefix(METADATA).encode("utf-8", "surrogateescape")
-        return lambda entry: entry.metadata.get(key)
-    return KEYS.get(name)
-
+COUNTED = (*QUEUE_FILTERS, "state", "quarantine")
 
 Wanted = Mapping[str, frozenset[bytes]]
 
 
-def copy_entry(entry: QueueEntry) -> QueueEntry:
-    """An entry of one's own: changing it changes nobody else's."""
-    return replace(entry, metadata=dict(entry.metadata))
-
-
-def due_of(entry: QueueEntry) -> float | None:
-    """When an entry falls due (UTC wall seconds); None: never by itself."""
-    if entry.state == ACTIVE:
-        return 0.0
-    return None if entry.state == HOLD else entry.due
+def key_of(name: str) -> Key | None:
+    """What a filter looks at; None for an unknown filter."""
+    if name.startswith(METADATA_FILTER):
+        return metadata_key(name.removeprefix(METADATA_FILTER))
+    return KEYS.get(name)
 
 
 def read_filters(filters: Mapping[str, Sequence[bytes]]) -> Wanted:
-    """Checked filters, their values spelled as the counters spell them. Raises ValueError for an unknown name."""
+    """Checked filters, their values spelled as the tallies spell them. Raises ValueError for an unknown name."""
     for name in filters:
         if key_of(name) is None:
             raise ValueError(f"unknown queue filter {name!r}: known are {', '.join(KEYS)}, metadata.NAME")
@@ -70,120 +105,131 @@ def read_filters(filters: Mapping[str, Sequence[bytes]]) -> Wanted:
     }
 
 
-def matches(entry: QueueEntry, wanted: Wanted) -> bool:
-    return all((key := key_of(name)) is not None and key(entry) in values for name, values in wanted.items())
+def check_metric(metric: str) -> None:
+    """Raises ValueError for another metric than `count` and `bytes`."""
+    if metric not in ("count", "bytes"):
+        raise ValueError(f"unknown queue metric {metric!r}: known are count, bytes")
 
 
-@dataclass(slots=True)
-class Bucket:
-    """The entries with one value of one filter, and their bytes."""
+def matcher(wanted: Wanted) -> Callable[[Row], bool]:
+    """Whether a row has, for every filter, one of its values."""
+    tests = [(key, values) for name, values in wanted.items() if (key := key_of(name)) is not None]
+    return lambda row: all(key(row) in values for key, values in tests)
 
-    ids: set[int] = field(default_factory=set)
-    size: int = 0
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a listing. `after`: the id to go on after; None: nothing follows."""
+
+    entries: list[QueueEntry]
+    after: int | None
 
 
 class QueueIndex:
-    """All entries, their counters, and a heap of what is due. What it returns are copies."""
+    """All entries, their tallies, and a heap of what is due. What it returns are the caller's own objects."""
 
     def __init__(self) -> None:
-        self.stored: dict[int, QueueEntry] = {}  # in the order of ids: they only grow
-        self.size = 0
-        self._counted: list[tuple[str, Callable[[QueueEntry], bytes | None]]] = list(COUNTED)
-        self._buckets: dict[str, dict[bytes, Bucket]] = {name: {} for name, _ in COUNTED}
+        self._packed: dict[int, bytes] = {}
+        self._ids = IdSet()
+        self._size = 0
+        self._visited = 0
+        self._tallies: dict[str, tuple[Key, Tally]] = {name: (KEYS[name], Tally(self._size_of)) for name in COUNTED}
         self._quotas: dict[bytes, list[int]] = {}  # entries and bytes of each quota
         self._heap: list[tuple[float, int]] = []  # (due, id); items that no longer hold are dropped when they surface
         self._claimed: set[int] = set()
 
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    @property
+    def visited(self) -> int:
+        """How many entries questions have looked at so far: what they cost."""
+        return self._visited
+
     # changes
 
-    def add(self, entry: QueueEntry) -> None:
-        """Take over a committed entry; the caller keeps no reference to it."""
-        self.stored[entry.id] = entry
-        self._account(entry)
-        self._push(entry)
+    def add(self, row: Row) -> None:
+        """Take over a committed entry."""
+        entry_id, size = row[ID], row[SIZE]
+        self._packed[entry_id] = pack(row)
+        self._ids.add(entry_id)
+        self._size += size
+        self._charge(row, 1)
+        for key, tally in self._tallies.values():
+            if (value := key(row)) is not None:
+                tally.add(value, entry_id, size)
+        self._push(row)
 
-    def change(self, changed: QueueEntry) -> None:
-        """Adopt what may change of an entry, and end its claim. An entry that is gone stays gone."""
-        entry = self.stored.get(changed.id)
-        if entry is None:
+    def change(self, entry_id: int, changing: Row) -> None:
+        """Adopt the changing columns of an entry, and end its claim. An entry that is gone stays gone."""
+        if (packed := self._packed.get(entry_id)) is None:
             return
-        self._unaccount(entry)
-        for name in MUTABLE:
-            setattr(entry, name, getattr(changed, name))
-        self._account(entry)
-        self._claimed.discard(entry.id)
-        self._push(entry)
+        old = unpack(packed)
+        new = changed(old, changing)
+        self._packed[entry_id] = pack(new)
+        self._recount(old, new)
+        self._claimed.discard(entry_id)
+        self._push(new)
+
+    def _recount(self, old: Row, new: Row) -> None:
+        """Most changes touch few filters: the others keep their counts."""
+        entry_id, size = old[ID], old[SIZE]
+        if old[QUOTAS] != new[QUOTAS]:
+            self._charge(old, -1)
+            self._charge(new, 1)
+        for key, tally in self._tallies.values():
+            before, now = key(old), key(new)
+            if before == now:
+                continue
+            if before is not None:
+                tally.remove(before, entry_id, size)
+            if now is not None:
+                tally.add(now, entry_id, size)
 
     def remove(self, entry_id: int) -> None:
-        entry = self.stored.pop(entry_id, None)
-        if entry is not None:
-            self._unaccount(entry)
-            self._claimed.discard(entry_id)
+        packed = self._packed.pop(entry_id, None)
+        if packed is None:
+            return
+        row = unpack(packed)
+        size = row[SIZE]
+        self._ids.remove(entry_id)
+        self._size -= size
+        self._charge(row, -1)
+        for key, tally in self._tallies.values():
+            if (value := key(row)) is not None:
+                tally.remove(value, entry_id, size)
+        self._claimed.discard(entry_id)
 
-    def _account(self, entry: QueueEntry) -> None:
-        self.size += entry.size
-        for quota in entry.quotas:
-            self._charge(quota, 1, entry.size)
-        for name, key in self._counted:
-            if (value := key(entry)) is not None:
-                self._enter(name, value, entry)
+    def _size_of(self, entry_id: int) -> int:
+        size: int = unpack(self._packed[entry_id])[SIZE]
+        return size
 
-    def _enter(self, name: str, value: bytes, entry: QueueEntry) -> None:
-        bucket = self._buckets[name].setdefault(value, Bucket())
-        bucket.ids.add(entry.id)
-        bucket.size += entry.size
-
-    def _count_later(self, wanted: Wanted) -> None:
-        """Begin to count what is asked for the first time (recipients, metadata keys), as far as there is room."""
-        for name in wanted:
-            key = key_of(name)
-            room = len(self._buckets) < len(COUNTED) + MAX_LATER
-            if (name == LATER or name.startswith(METADATA)) and name not in self._buckets and key and room:
-                self._buckets[name] = {}
-                self._counted.append((name, key))
-                for entry in self.stored.values():
-                    if (value := key(entry)) is not None:
-                        self._enter(name, value, entry)
-
-    def _unaccount(self, entry: QueueEntry) -> None:
-        self.size -= entry.size
-        for quota in entry.quotas:
-            self._charge(quota, -1, -entry.size)
-        for name, key in self._counted:
-            buckets = self._buckets[name]
-            value = key(entry)
-            if value is None:
-                continue
-            bucket = buckets[value]
-            bucket.ids.discard(entry.id)
-            bucket.size -= entry.size
-            if not bucket.ids:
-                del buckets[value]
-
-    def _charge(self, quota: bytes, count: int, size: int) -> None:
-        held = self._quotas.setdefault(quota, [0, 0])
-        held[0] += count
-        held[1] += size
-        if not held[0]:
-            del self._quotas[quota]
+    def _charge(self, row: Row, sign: int) -> None:
+        for quota in unpack_quotas(row[QUOTAS]):
+            held = self._quotas.setdefault(quota, [0, 0])
+            held[0] += sign
+            held[1] += sign * row[SIZE]
+            if not held[0]:
+                del self._quotas[quota]
 
     # what is due
 
-    def _push(self, entry: QueueEntry) -> None:
-        due = due_of(entry)
+    def _push(self, row: Row) -> None:
+        due = due_of(row)
         if due is None:
             return
-        if len(self._heap) > 2 * len(self.stored) + SLACK:
-            self._heap = [(at, entry.id) for entry in self.stored.values() if (at := due_of(entry)) is not None]
+        if len(self._heap) > 2 * len(self._packed) + SLACK:
+            rows = map(unpack, self._packed.values())
+            self._heap = [(at, row[ID]) for row in rows if (at := due_of(row)) is not None]
             heapify(self._heap)
-        heappush(self._heap, (due, entry.id))
+        heappush(self._heap, (due, row[ID]))
 
     def next_due(self) -> float | None:
         """When the next unclaimed entry falls due (UTC wall seconds, 0 for at once); None: there is none."""
         while self._heap:
             due, entry_id = self._heap[0]
-            entry = self.stored.get(entry_id)
-            if entry is not None and entry_id not in self._claimed and due_of(entry) == due:
+            packed = self._packed.get(entry_id)
+            if packed is not None and entry_id not in self._claimed and due_of(unpack(packed)) == due:
                 return due
             heappop(self._heap)
         return None
@@ -194,7 +240,7 @@ class QueueIndex:
         while len(claimed) < limit and (due := self.next_due()) is not None and due <= now:
             entry_id = heappop(self._heap)[1]
             self._claimed.add(entry_id)
-            claimed.append(copy_entry(self.stored[entry_id]))
+            claimed.append(entry_of(unpack(self._packed[entry_id])))
         return claimed
 
     def release(self, entry_id: int) -> bool:
@@ -202,7 +248,7 @@ class QueueIndex:
         if entry_id not in self._claimed:
             return False
         self._claimed.discard(entry_id)
-        self._push(self.stored[entry_id])
+        self._push(unpack(self._packed[entry_id]))
         return True
 
     def is_claimed(self, entry_id: int) -> bool:
@@ -211,62 +257,69 @@ class QueueIndex:
     # questions
 
     def get(self, entry_id: int) -> QueueEntry | None:
-        entry = self.stored.get(entry_id)
-        return None if entry is None else copy_entry(entry)
+        packed = self._packed.get(entry_id)
+        return None if packed is None else entry_of(unpack(packed))
 
-    def select(self, filters: Mapping[str, Sequence[bytes]], limit: int, after: int) -> list[QueueEntry]:
-        """At most `limit` matching entries with ids above `after`, in the order of ids."""
+    def page(self, filters: Mapping[str, Sequence[bytes]], limit: int, after: int) -> Page:
+        """At most `limit` matching entries with ids above `after`, in the order of ids, out of at most VISITS."""
         wanted = read_filters(filters)
+        fits = matcher(wanted)
         found: list[QueueEntry] = []
-        for entry_id in self._candidates(wanted, ordered=True):
-            if len(found) >= limit:
-                break
-            entry = self.stored.get(entry_id)
-            if entry is not None and entry_id > after and matches(entry, wanted):
-                found.append(copy_entry(entry))
-        return found
+        stop = self._visited + VISITS
+        for row in self._visit(self._candidates(wanted, after)):
+            if self._visited > stop or (len(found) == limit and fits(row)):
+                return Page(found, after)
+            after = row[ID]
+            if fits(row):
+                found.append(entry_of(row))
+        return Page(found, None)
 
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
         """`count` or `bytes` of the matching entries. Raises ValueError for another metric or an unknown filter."""
-        if metric not in ("count", "bytes"):
-            raise ValueError(f"unknown queue metric {metric!r}: known are count, bytes")
+        check_metric(metric)
         wanted = read_filters(filters)
         self._count_later(wanted)
-        count, size = self._measure(wanted)
-        return count if metric == "count" else size
+        if not wanted:
+            return len(self._packed) if metric == "count" else self._size
+        if len(wanted) == 1:
+            [(name, values)] = wanted.items()
+            if name in self._tallies:
+                _, tally = self._tallies[name]
+                return tally.count(values) if metric == "count" else tally.size(values)
+        fits = matcher(wanted)
+        matching = (row for row in self._visit(self._candidates(wanted)) if fits(row))
+        return sum(1 if metric == "count" else row[SIZE] for row in matching)
 
     def quota(self, name: bytes) -> tuple[int, int]:
         """How many entries a quota holds, and their bytes."""
         count, size = self._quotas.get(name, (0, 0))
         return count, size
 
-    def _measure(self, wanted: Wanted) -> tuple[int, int]:
-        if not wanted:
-            return len(self.stored), self.size
-        if len(wanted) == 1:
-            [name] = wanted
-            if name in self._buckets:
-                buckets = self._of(name, wanted[name])
-                return sum(len(bucket.ids) for bucket in buckets), sum(bucket.size for bucket in buckets)
-        sizes = [
-            entry.size
-            for entry_id in self._candidates(wanted)
-            if (entry := self.stored.get(entry_id)) is not None and matches(entry, wanted)
-        ]
-        return len(sizes), sum(sizes)
+    def _count_later(self, wanted: Wanted) -> None:
+        """Begin to count a metadata key that is asked for the first time, as far as there is room."""
+        for name in wanted:
+            room = len(self._tallies) < len(COUNTED) + MAX_LATER
+            if name.startswith(METADATA_FILTER) and name not in self._tallies and room:
+                key, tally = metadata_key(name.removeprefix(METADATA_FILTER)), Tally(self._size_of)
+                for row in self._visit(self._packed):
+                    if (value := key(row)) is not None:
+                        tally.add(value, row[ID], row[SIZE])
+                self._tallies[name] = key, tally
 
-    def _of(self, name: str, values: Iterable[bytes]) -> list[Bucket]:
-        buckets = self._buckets[name]
-        return [buckets[value] for value in values if value in buckets]
-
-    def _candidates(self, wanted: Wanted, ordered: bool = False) -> Iterable[int]:
-        """The ids that can match: those of the filter that leaves the fewest."""
+    def _candidates(self, wanted: Wanted, after: int = 0) -> Iterator[int]:
+        """The ids above `after` that can match, in order: those of the filter that leaves the fewest."""
         if "id" in wanted:
             named = {int(value) for value in wanted["id"] if value.isdigit() and len(value) < 20}
-            return sorted(named) if ordered else named
-        counted = [self._of(name, values) for name, values in wanted.items() if name in self._buckets]
+            return iter(sorted(entry_id for entry_id in named if entry_id > after))
+        counted = [(self._tallies[name][1], values) for name, values in wanted.items() if name in self._tallies]
         if not counted:
-            return self.stored
-        fewest = min(counted, key=lambda buckets: sum(len(bucket.ids) for bucket in buckets))
-        ids = set().union(*(bucket.ids for bucket in fewest))
-        return sorted(ids) if ordered else ids
+            return self._ids.after(after)
+        tally, values = min(counted, key=lambda item: item[0].count(item[1]))
+        return merge(*tally.after(values, after))
+
+    def _visit(self, ids: Iterable[int]) -> Iterator[Row]:
+        """The rows of these ids, as far as they are there."""
+        for entry_id in ids:
+            self._visited += 1
+            if (packed := self._packed.get(entry_id)) is not None:
+                yield unpack(packed)

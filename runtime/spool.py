@@ -26,12 +26,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from hsl.runtime import dsnrequest
 from hsl.runtime.log import Log
-from hsl.runtime.model import HOLD, Address, Body, QueueEntry
+from hsl.runtime.model import HOLD, Body
 from hsl.runtime.protocols import QueueFull
+from hsl.runtime.rows import CHANGING, COLUMNS, ID, Row, numbered
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 ROW_LIMIT = 64 * 1024  # bytes of body kept in the database; a larger one is a file
 CHUNK = 64 * 1024
 ROWS = 32  # rows of one statement
@@ -44,6 +44,7 @@ CREATE TABLE body (
     id INTEGER PRIMARY KEY AUTOINCREMENT CHECK (id < 9007199254740992),
     size INTEGER NOT NULL, file TEXT, data BLOB,
     CHECK ((file IS NULL) <> (data IS NULL)));
+CREATE INDEX body_file ON body (file) WHERE file IS NOT NULL;
 CREATE TABLE entry (
     id INTEGER PRIMARY KEY AUTOINCREMENT CHECK (id < 9007199254740992),
     body INTEGER NOT NULL REFERENCES body (id),
@@ -61,27 +62,17 @@ CREATE TABLE entry (
 MIGRATIONS = {
     1: "ALTER TABLE entry ADD COLUMN quotas TEXT NOT NULL DEFAULT '[]'",
     2: "ALTER TABLE entry ADD COLUMN dsn TEXT NOT NULL DEFAULT ''",
+    3: "CREATE INDEX body_file ON body (file) WHERE file IS NOT NULL",
 }
-FIXED = (
-    "id", "body", "transactionid", "serverid", "senderip", "senderhelo", "saslusername", "jobid", "actionid", "size",
-    "eightbit", "smtputf8", "ts", "quarantine", "dsn",
-)  # fmt: skip
-CHANGING = (
-    "quotas", "state", "due", "retry", "metadata", "error", "transportid",
-    "senderlocal", "senderdomain", "recipientlocal", "recipientdomain",
-)  # fmt: skip
-
 INSERT_BODY = "INSERT INTO body (id, size, file, data) VALUES {rows}"
-INSERT_ENTRY = f"INSERT INTO entry ({', '.join(FIXED + CHANGING)}) VALUES {{rows}}"
+INSERT_ENTRY = f"INSERT INTO entry ({', '.join(COLUMNS)}) VALUES {{rows}}"
 UPDATE_ENTRY = (
     f"WITH new (id, {', '.join(CHANGING)}) AS (VALUES {{rows}}) "
     f"UPDATE entry SET {', '.join(f'{name} = new.{name}' for name in CHANGING)} FROM new WHERE entry.id = new.id"
 )
+BODIES_OF = "SELECT json_group_array(body) FROM entry WHERE id IN (VALUES {rows})"  # one row: one hand-over of the GIL
 DELETE_ENTRY = "DELETE FROM entry WHERE id IN (VALUES {rows})"
 DELETE_BODY = "DELETE FROM body WHERE id IN (VALUES {rows})"
-
-Column = str | bytes | int | float | None
-Row = tuple[Column, ...]
 
 
 class QueueError(Exception):
@@ -96,60 +87,9 @@ class BodyGone(LookupError):
     """A body that is no longer stored: its last entry was deleted."""
 
 
-# rows and entries
-
-
-def plain(text: str) -> str:
-    """Text that SQLite takes: lone surrogates (undecodable octets of peers) become escapes."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-
-
-def pack_metadata(metadata: dict[bytes, bytes]) -> str:
-    return json.dumps({key.decode("latin-1"): value.decode("latin-1") for key, value in metadata.items()})
-
-
-def unpack_metadata(text: str) -> dict[bytes, bytes]:
-    return {key.encode("latin-1"): value.encode("latin-1") for key, value in json.loads(text).items()}
-
-
-def pack_quotas(quotas: tuple[bytes, ...]) -> str:
-    return json.dumps([name.decode("latin-1") for name in quotas]) if quotas else "[]"
-
-
-def unpack_quotas(text: str) -> tuple[bytes, ...]:
-    return tuple(name.encode("latin-1") for name in json.loads(text)) if text != "[]" else ()
-
-
-def changing_row(entry: QueueEntry) -> Row:
-    return (
-        pack_quotas(entry.quotas), entry.state, entry.due, entry.retry, pack_metadata(entry.metadata), entry.error,
-        entry.transportid,
-        entry.sender.localpart, entry.sender.domain, entry.recipient.localpart, entry.recipient.domain,
-    )  # fmt: skip
-
-
-def entry_row(entry: QueueEntry) -> Row:
-    fixed: Row = (
-        entry.id, entry.body, entry.transaction, entry.serverid, entry.senderip, entry.senderhelo, entry.saslusername,
-        entry.jobid, entry.actionid, entry.size, entry.eightbit, entry.smtputf8, entry.ts, entry.quarantine,
-        dsnrequest.pack(entry.dsn),
-    )  # fmt: skip
-    return fixed + changing_row(entry)
-
-
-def read_entries(connection: sqlite3.Connection) -> Iterator[QueueEntry]:
-    """All entries in the order of ids; equal addresses share one object."""
-    addresses: dict[tuple[bytes, bytes], Address] = {}
-    for row in connection.execute(f"SELECT {', '.join(FIXED + CHANGING)} FROM entry ORDER BY id"):
-        sender, recipient = (row[22], row[23]), (row[24], row[25])
-        yield QueueEntry(
-            id=row[0], body=row[1], transaction=row[2], serverid=row[3], senderip=row[4], senderhelo=row[5],
-            saslusername=row[6], jobid=row[7], actionid=row[8], size=row[9], eightbit=bool(row[10]),
-            smtputf8=bool(row[11]), ts=row[12], quarantine=row[13], dsn=dsnrequest.unpack(row[14]),
-            quotas=unpack_quotas(row[15]), state=row[16], due=row[17], retry=row[18], metadata=unpack_metadata(row[19]),
-            error=row[20], transportid=row[21], sender=addresses.setdefault(sender, Address(*sender)),
-            recipient=addresses.setdefault(recipient, Address(*recipient)),
-        )  # fmt: skip
+def read_rows(connection: sqlite3.Connection, condition: str = "", *values: int) -> Iterator[Row]:
+    """Rows of entries, in the order of ids."""
+    return connection.execute(f"SELECT {', '.join(COLUMNS)} FROM entry {condition} ORDER BY id", values)
 
 
 # jobs
@@ -157,10 +97,13 @@ def read_entries(connection: sqlite3.Connection) -> Iterator[QueueEntry]:
 
 @dataclass(slots=True, eq=False)
 class NewMail:
-    """One body with its entries, on the way to disk: a small body is `data`, a large one `source` and then `file`."""
+    """One body and the rows that share it, on the way to disk; they are numbered there.
+
+    A small body is `data`, a large one `source` and then `file`.
+    """
 
     size: int
-    entries: list[QueueEntry]
+    rows: list[Row]
     data: bytes | None = None
     source: Body | None = None
     file: str | None = None
@@ -168,15 +111,16 @@ class NewMail:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One call's changes: all of them are committed, or none. The entries are the job's own."""
+    """One call's changes: all of them are committed, or none. Updates are ids and changing columns."""
 
     mails: list[NewMail]
-    updates: list[QueueEntry]
+    updates: list[tuple[int, Row]]
     deletes: list[int]
 
     @property
-    def entries(self) -> list[QueueEntry]:
-        return [entry for mail in self.mails for entry in mail.entries]
+    def ids(self) -> list[int]:
+        """Of the new entries, once they are committed."""
+        return [row[ID] for mail in self.mails for row in mail.rows]
 
     @property
     def has_files(self) -> bool:
@@ -188,10 +132,12 @@ class Changes:
     """What one transaction writes."""
 
     bodies: list[Row] = field(default_factory=list)
-    entries: list[QueueEntry] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     files: dict[int, str] = field(default_factory=dict)  # of new bodies
-    updates: dict[int, QueueEntry] = field(default_factory=dict)
+    shared: dict[int, int] = field(default_factory=dict)  # entries of new bodies that have several
+    updates: dict[int, Row] = field(default_factory=dict)
     deletes: list[int] = field(default_factory=list)
+    losses: Counter[int] = field(default_factory=Counter)  # entries that bodies lose
     dead: list[int] = field(default_factory=list)  # bodies whose last entry goes
 
 
@@ -297,8 +243,9 @@ class Reader:
         self._connection = connect(folder / "queue.db", readonly=readonly)
         self._lock = threading.Lock()
 
-    def entries(self) -> Iterator[QueueEntry]:
-        return read_entries(self._connection)
+    def rows(self, condition: str = "", *values: int) -> Iterator[Row]:
+        """Rows of entries, in the order of ids; the read transaction lasts until the last one is taken."""
+        return read_rows(self._connection, condition, *values)
 
     def check_version(self, database: Path) -> int:
         return check_version(self._connection, database)
@@ -356,8 +303,7 @@ class Spool:
         self.log = log
         self.transactions = 0  # commits so far
         self._bodies = folder / "bodies"
-        self._owners: dict[int, int] = {}  # body of each entry
-        self._references: Counter[int] = Counter()  # entries of each body
+        self._shared: dict[int, int] = {}  # entries of each body that has several
         self._files: dict[int, str] = {}  # file name of each large body
         self._make_folders()
         self._lock = take_lock(folder)
@@ -414,8 +360,7 @@ class Spool:
             1 + query("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?", (name,)).fetchall()[0][0]
             for name in ("entry", "body")
         )
-        self._owners = dict(query("SELECT id, body FROM entry"))
-        self._references = Counter(self._owners.values())
+        self._shared = dict(query("SELECT body, count(*) FROM entry GROUP BY body HAVING count(*) > 1"))
         self._files = dict(query("SELECT id, file FROM body WHERE file IS NOT NULL"))
 
     def _hold_bodiless(self) -> None:
@@ -435,8 +380,8 @@ class Spool:
         if orphans:
             self.log.info("queue-orphans-removed", count=len(orphans))
 
-    def entries(self) -> Iterator[QueueEntry]:
-        return read_entries(self._connection)
+    def rows(self) -> Iterator[Row]:
+        return read_rows(self._connection)
 
     # writing
 
@@ -482,16 +427,13 @@ class Spool:
         return None
 
     def _plan(self, jobs: Sequence[Job]) -> Changes:
-        """Number what is new, drop what concerns entries that are gone, find the bodies that nobody needs any more."""
+        """Bring jobs together, and number what is new."""
         changes = Changes()
         for job in jobs:
             for mail in job.mails:
                 self._plan_mail(mail, changes)
-            changes.updates.update((entry.id, entry) for entry in job.updates)
-        wanted = dict.fromkeys(entry_id for job in jobs for entry_id in job.deletes)
-        changes.deletes = [entry_id for entry_id in wanted if entry_id in self._owners]
-        losses = Counter(self._owners[entry_id] for entry_id in changes.deletes)
-        changes.dead = [body for body, lost in losses.items() if lost == self._references[body]]
+            changes.updates.update(job.updates)
+            changes.deletes += job.deletes
         return changes
 
     def _plan_mail(self, mail: NewMail, changes: Changes) -> None:
@@ -500,38 +442,45 @@ class Spool:
         changes.bodies.append((body, mail.size, mail.file, mail.data))
         if mail.file is not None:
             changes.files[body] = mail.file
-        for entry in mail.entries:
-            entry.id, entry.body = self._next_entry, body
-            self._next_entry += 1
-            changes.entries.append(entry)
+        if len(mail.rows) > 1:
+            changes.shared[body] = len(mail.rows)
+        mail.rows = [numbered(row, self._next_entry + place, body, mail.size) for place, row in enumerate(mail.rows)]
+        self._next_entry += len(mail.rows)
+        changes.rows += mail.rows
 
     def _write(self, changes: Changes) -> None:
         self._execute(INSERT_BODY, changes.bodies)
-        self._execute(INSERT_ENTRY, [entry_row(entry) for entry in changes.entries])
-        self._execute(UPDATE_ENTRY, [(entry.id, *changing_row(entry)) for entry in changes.updates.values()])
-        self._execute(DELETE_ENTRY, [(entry_id,) for entry_id in changes.deletes])
+        self._execute(INSERT_ENTRY, changes.rows)
+        self._execute(UPDATE_ENTRY, [(entry_id, *row) for entry_id, row in changes.updates.items()])
+        deletes = [(entry_id,) for entry_id in dict.fromkeys(changes.deletes)]
+        for [bodies] in self._execute(BODIES_OF, deletes):
+            changes.losses.update(json.loads(bodies))
+        changes.dead = [body for body, lost in changes.losses.items() if lost == self._shared.get(body, 1)]
+        self._execute(DELETE_ENTRY, deletes)
         self._execute(DELETE_BODY, [(body,) for body in changes.dead])
 
-    def _execute(self, statement: str, rows: Sequence[Row]) -> None:
+    def _execute(self, statement: str, rows: Sequence[Row]) -> list[Row]:
         """Run a statement over all rows, in slices of 32, 16 … 1: few statements, and few distinct ones to prepare."""
         done = 0
+        results: list[Row] = []
         while done < len(rows):
             size = min(ROWS, 1 << (len(rows) - done).bit_length() - 1)
             part = rows[done : done + size]
             marks = ", ".join([f"({', '.join('?' * len(part[0]))})"] * size)
-            self._connection.execute(statement.format(rows=marks), [value for row in part for value in row])
+            found = self._connection.execute(statement.format(rows=marks), [value for row in part for value in row])
+            results += found.fetchall()
             done += size
+        return results
 
     def _adopt(self, changes: Changes) -> None:
         """Follow a commit in memory, and unlink the files that it freed."""
-        for entry in changes.entries:
-            self._owners[entry.id] = entry.body
-            self._references[entry.body] += 1
+        self._shared.update(changes.shared)
         self._files.update(changes.files)
-        for entry_id in changes.deletes:
-            self._references[self._owners.pop(entry_id)] -= 1
+        for body, lost in changes.losses.items():
+            if body in self._shared:
+                self._shared[body] -= lost
         for body in changes.dead:
-            del self._references[body]
+            self._shared.pop(body, None)
             if (name := self._files.pop(body, None)) is not None:
                 self._unlink_name(name)
 

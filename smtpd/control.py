@@ -74,10 +74,11 @@ def look(queue: QueueView, request: Request) -> Answer:
 
 
 def list_entries(queue: QueueView, request: Request) -> Answer:
-    """A page of entries; `more` says whether another one follows (ask with `after`: the last id)."""
+    """A page of entries; `more` says whether another one may follow (ask with `after` as it is in the answer)."""
     limit = min(want_number(request, "limit", MAX_PAGE), MAX_PAGE)
-    found = list(queue.entries(read_filters(request), limit + 1, want_number(request, "after", 0)))
-    return {"entries": [describe(queue, entry) for entry in found[:limit]], "more": len(found) > limit}
+    page = queue.page(read_filters(request), limit, want_number(request, "after", 0))
+    entries = [describe(queue, entry) for entry in page.entries]
+    return {"entries": entries, "more": page.after is not None, "after": page.after or 0}
 
 
 def show_entry(queue: QueueView, request: Request) -> Answer:
@@ -203,19 +204,19 @@ async def change(queue: SQLiteQueue, request: Request) -> Answer:
     filters = read_filters(request)
     if not filters and request.get("all") is not True:
         raise ControlError("name ids or filters, or ask for all")
-    changed = after = 0
-    left = queue.count
+    changed = 0
+    left, after = queue.count, 0
     while left > 0:
         try:
-            page = list(queue.entries(filters, min(MAX_PAGE, left), after))
+            page = queue.page(filters, min(MAX_PAGE, left), after)
         except ValueError as error:
             raise ControlError(str(error)) from None
-        if not page:
-            break
-        after, left = page[-1].id, left - len(page)
-        fit = [entry for entry in page if command.applies(entry, time.time())]
+        fit = [entry for entry in page.entries if command.applies(entry, time.time())]
         await commit(queue, command, fit)
         changed += len(fit)
+        if page.after is None:
+            break
+        after, left = page.after, left - len(page.entries)
     return {"changed": changed}
 
 

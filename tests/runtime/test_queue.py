@@ -19,7 +19,8 @@ from hsl.runtime.log import Log
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, NULL_SENDER, Address, Mail, QueueEntry
 from hsl.runtime.protocols import Queue, QueueFull
 from hsl.runtime.queue import BodyGone, QueueClosed, QueueError, QueueLocked, SQLiteQueue
-from hsl.runtime.spool import ROW_LIMIT, Reader
+from hsl.runtime.rows import changing_row
+from hsl.runtime.spool import ROW_LIMIT, SCHEMA_VERSION, Reader
 
 pytestmark = pytest.mark.asyncio
 DEADLINE = 20.0
@@ -362,7 +363,7 @@ async def test_the_heap_does_not_grow_with_changes(tmp_path: Path) -> None:
         base = queue.get(number)
         assert base is not None
         for round_ in range(5000):
-            queue._index.change(replace(base, state=DEFER, due=1e9 - round_))
+            queue._index.change(number, changing_row(replace(base, state=DEFER, due=1e9 - round_)))
         assert len(queue._index._heap) < 1100
         assert queue.next_due() == 1e9 - 4999
 
@@ -647,12 +648,14 @@ async def test_readonly_without_a_queue(tmp_path: Path) -> None:
 async def test_an_unknown_schema_is_left_alone(tmp_path: Path) -> None:
     log = silent()
     connection = sqlite3.connect(tmp_path / "queue.db")
-    connection.executescript("CREATE TABLE entry (id); PRAGMA user_version = 7")
+    connection.executescript("CREATE TABLE entry (id); PRAGMA user_version = 99")
     connection.close()
     before = (tmp_path / "queue.db").read_bytes()
-    with pytest.raises(QueueError, match=r"schema version 7, this program knows versions up to 3 only: let"):
+    with pytest.raises(
+        QueueError, match=rf"schema version 99, this program knows versions up to {SCHEMA_VERSION} only: let"
+    ):
         await SQLiteQueue.open(tmp_path, log=log)
-    with pytest.raises(QueueError, match="schema version 7"):
+    with pytest.raises(QueueError, match="schema version 99"):
         SQLiteQueue.open_readonly(tmp_path)
     assert (tmp_path / "queue.db").read_bytes() == before
     (tmp_path / "queue.db").unlink()
@@ -742,14 +745,18 @@ PRAGMA user_version = 1;
 """
 
 
-SECOND_VERSION = "ALTER TABLE entry ADD COLUMN quotas TEXT NOT NULL DEFAULT '[]'; PRAGMA user_version = 2;"
+LATER_VERSIONS = (
+    "",
+    "ALTER TABLE entry ADD COLUMN quotas TEXT NOT NULL DEFAULT '[]'; PRAGMA user_version = 2;",
+    "ALTER TABLE entry ADD COLUMN dsn TEXT NOT NULL DEFAULT ''; PRAGMA user_version = 3;",
+)
 ASKED = DSNRequest("FULL", "a+2Bb", ("SUCCESS", "DELAY"), "rfc822;d@e.f")
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
 async def test_a_queue_of_an_older_version_is_brought_up_to_date(tmp_path: Path, version: int) -> None:
     connection = sqlite3.connect(tmp_path / "queue.db")
-    connection.executescript(FIRST_VERSION + (SECOND_VERSION if version == 2 else ""))
+    connection.executescript(FIRST_VERSION + "".join(LATER_VERSIONS[:version]))
     connection.close()
     with pytest.raises(QueueError, match=f"schema version {version}: start the gateway, it brings it up to date"):
         SQLiteQueue.open_readonly(tmp_path)

@@ -13,7 +13,8 @@ from hsl.runtime.log import Log
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, Address, Mail, QueueEntry
 from hsl.runtime.protocols import QUEUE_FILTERS
 from hsl.runtime.queue import SQLiteQueue
-from hsl.runtime.queueindex import COUNTED, MAX_LATER, QueueIndex
+from hsl.runtime.queueindex import COUNTED, MAX_LATER, VISITS, QueueIndex
+from hsl.runtime.rows import entry_row
 
 Filters = Mapping[str, Sequence[bytes]]
 SENDERS = [b"", b"a@X.example", b"A@x.example", b"b@y.example", b'"q@r"@Y.example', b"postmaster"]
@@ -160,7 +161,8 @@ async def test_an_emptied_queue_keeps_no_counters(tmp_path: Path) -> None:
     queue = await SQLiteQueue.open(tmp_path, log=silent())
     mails = [Mail(Body(5), (random_entry(rng),)) for _ in range(50)]  # type: ignore[arg-type]
     await queue.apply(delete=await queue.apply(store=mails))
-    assert all(not buckets for buckets in queue._index._buckets.values())
+    assert all(not tally._groups for _, tally in queue._index._tallies.values())
+    assert not queue._index._ids
     assert queue.metric("bytes") == queue.metric("count") == 0
     await queue.close()
 
@@ -168,7 +170,7 @@ async def test_an_emptied_queue_keeps_no_counters(tmp_path: Path) -> None:
 def filled(count: int) -> QueueIndex:
     index = QueueIndex()
     for number in range(1, count + 1):
-        index.add(replace(random_entry(random.Random(number)), id=number, size=10))
+        index.add(entry_row(replace(random_entry(random.Random(number)), id=number, size=10)))
     return index
 
 
@@ -187,7 +189,7 @@ PAGES = [
 
 @pytest.mark.parametrize(("filters", "limit", "after", "wanted"), PAGES)
 def test_pages(filters: Filters, limit: int, after: int, wanted: list[int]) -> None:
-    assert [entry.id for entry in filled(10).select(filters, limit, after)] == wanted
+    assert [entry.id for entry in filled(10).page(filters, limit, after).entries] == wanted
 
 
 @pytest.mark.parametrize("name", ["Sender", "recipients", "metadata", ""])
@@ -196,7 +198,7 @@ def test_unknown_filters(name: str) -> None:
     with pytest.raises(ValueError, match=f"unknown queue filter '{name}': known are senderip, saslusername"):
         index.metric("count", {name: [b"x"]})
     with pytest.raises(ValueError, match="unknown queue filter"):
-        index.select({name: [b"x"]}, 1, 0)
+        index.page({name: [b"x"]}, 1, 0)
 
 
 def test_unknown_metric() -> None:
@@ -204,11 +206,50 @@ def test_unknown_metric() -> None:
         filled(1).metric("size", {})
 
 
-def test_one_filter_looks_at_no_entry() -> None:
-    index = filled(10)
-    wanted = index.metric("bytes", {"senderdomain": [b"x.example", b"y.example"]})
-    index.stored.clear()
-    assert index.metric("bytes", {"senderdomain": [b"x.example", b"y.example"]}) == wanted > 0
+@pytest.mark.parametrize("metric", ["count", "bytes"])
+@pytest.mark.parametrize("name", [name for name in VALUES if not name.startswith("metadata.")])
+def test_one_filter_looks_at_no_entry(name: str, metric: str) -> None:
+    index = filled(500)
+    assert sum(index.metric(metric, {name: [value]}) for value in {value.lower() for value in VALUES[name]}) > 0
+    assert index.metric(metric, {}) == {"count": 500, "bytes": 5000}[metric]
+    assert index.visited == 0
+
+
+def test_several_filters_walk_the_one_that_leaves_the_fewest() -> None:
+    index = QueueIndex()
+    for number in range(1, 1001):
+        entry = QueueEntry("t", Address.of(b"a@x.example"), Address.of(b"r@rare.example"), "out", id=number, size=1)
+        if number % 100:
+            entry.recipient = Address.of(b"r@common.example")
+        index.add(entry_row(entry))
+    filters = {"senderdomain": [b"x.example"], "recipientdomain": [b"rare.example"], "transportid": [b"out", b"slow"]}
+    assert index.metric("count", filters) == 10
+    assert index.visited == 10
+    assert [entry.id for entry in index.page(filters, 3, 300).entries] == [400, 500, 600]
+    assert index.visited == 10 + 4, "three, and the one that shows that more follow"
+
+
+def test_a_metadata_key_walks_the_queue_once() -> None:
+    index = filled(500)
+    wanted = index.metric("count", {"metadata.customer": [b"17"]})
+    assert (index.visited, wanted > 0) == (500, True)
+    assert index.metric("count", {"metadata.customer": [b"17"]}) == wanted
+    assert index.visited == 500
+
+
+def test_a_page_ends_after_so_many_visits() -> None:
+    index = QueueIndex()
+    for number in range(1, 2 * VISITS + 2):
+        entry = QueueEntry("t", Address.of(b""), Address.of(b"r@e.example"), "out", id=number, size=1)
+        entry.retry = int(number == 2 * VISITS)
+        entry.state = HOLD if number % 2 else DEFER
+        index.add(entry_row(entry))
+    filters = {"metadata.none": [b"x"]}
+    assert index.page(filters, 10, 0).after == VISITS
+    assert index.page(filters, 10, VISITS).after == 2 * VISITS
+    assert index.page(filters, 10, 2 * VISITS).after is None
+    found = index.page({"retry": [b"1"], "state": [b"defer"]}, 10, 0)
+    assert ([entry.id for entry in found.entries], found.after) == ([2 * VISITS], None)
 
 
 @pytest.mark.asyncio
@@ -221,6 +262,6 @@ async def test_metadata_keys_are_counted_as_far_as_there_is_room(tmp_path: Path)
         await queue.apply(store=[Mail(Body(1), tuple(entries))])  # type: ignore[arg-type]
         for _ in range(2):
             assert [queue.metric("count", {f"metadata.k{key}": [b"0", b"2"]}) for key in range(31)] == [2] * 30 + [0]
-        assert len(queue._index._buckets) == len(COUNTED) + MAX_LATER
+        assert len(queue._index._tallies) == len(COUNTED) + MAX_LATER
     finally:
         await queue.close()

@@ -228,7 +228,7 @@ async def test_too_many_clients(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_failure_inside_is_logged_and_not_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench.queue, "entries", lambda *args: 1 / 0)
+    monkeypatch.setattr(bench.queue, "page", lambda *args: 1 / 0)
     with pytest.raises(ControlError, match="internal error, see the gateway's log"):
         await bench.ask(command="list")
     assert any("control-failed" in line and "ZeroDivisionError" in line for line in bench.lines)
