@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -102,7 +103,8 @@ class ScriptDNS:
         *,
         search: bool = False,
     ) -> DNSAnswer:
-        """One question over the wire."""
+        """One question over the wire, with a time of its own for each try: the resolver is shared."""
+        resolver = copy(resolver)
         resolver.timeout = min(TRY, timeout / 2)
         try:
             async with asyncio.timeout(timeout):  # dnspython sleeps between tries past its own lifetime

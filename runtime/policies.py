@@ -1,8 +1,10 @@
-"""Suspensions and policies of the queue: what scripts ask for comes in, whether an entry may go out.
+"""Suspensions and policies of the queue: what scripts and the configuration ask for comes in, whether an entry may go
+out.
 
 A suspension holds back every entry whose fields match. A policy counts entries by the values of its fields, and its
 condition says which of these counters it limits: how many at a time (concurrency), how many in a time (rate, a token
-bucket), how long after one another (connectinterval). All end after their time to live; they are kept in memory.
+bucket), how long after one another (connectinterval). Those of scripts end after their time to live and are kept in
+memory; those of the configuration stay, and give way to a script's condition on the same fields.
 
 An entry is looked at twice: by what is known of it in the queue (EARLY fields), and then, address by address, by where
 it goes (the other fields).
@@ -11,144 +13,62 @@ it goes (the other fields).
 from __future__ import annotations
 
 import heapq
-import ipaddress
 import math
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
 
 from hsl.errors import ScriptError
-from hsl.regex import compile_pattern
 from hsl.runtime.model import QueueEntry
+from hsl.runtime.policyfields import EARLY, HOSTS, Facts, Faults, Groupings, Key, Lists, Match, facts_of
 from hsl.runtime.protocols import Clock
 
-FIELDS = ("transportid", "recipientdomain", "jobid", "localip", "remoteip", "remotemx")
-EARLY = frozenset({"transportid", "recipientdomain", "jobid"})
-HOSTS = frozenset({"recipientdomain", "remotemx"})
-ADDRESSES = frozenset({"localip", "remoteip"})
-MAX_RULES = 10_000  # suspensions and policies together
+MAX_RULES = 10_000  # suspensions and policies of scripts together
 MAX_COUNTERS = 100_000
+SCAN = 8  # counters looked at to find one that can be forgotten
 MAX_TAG = 32  # bytes
 PROBE = 1.0  # seconds until an entry that waits for another one's end is looked at in any case
-
-Facts: TypeAlias = Mapping[str, str]
-Key: TypeAlias = tuple[str, ...]
-
-
-def facts_of(entry: QueueEntry) -> dict[str, str]:
-    """What is known of an entry in the queue."""
-    return {
-        "transportid": entry.transportid,
-        "recipientdomain": entry.recipient.host.decode("utf-8", "replace"),
-        "jobid": entry.jobid.decode("utf-8", "replace"),
-    }
-
-
-class Pattern(Protocol):
-    def matches(self, value: str) -> bool: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Exactly:
-    text: str
-    folded: bool
-
-    def matches(self, value: str) -> bool:
-        return (value.lower() if self.folded else value) == self.text
-
-
-@dataclass(frozen=True, slots=True)
-class Below:
-    """`*.example.com`: every name below, not the domain itself."""
-
-    suffix: str
-
-    def matches(self, value: str) -> bool:
-        return value.lower().endswith(self.suffix) and len(value) > len(self.suffix)
-
-
-@dataclass(frozen=True, slots=True)
-class Within:
-    network: ipaddress.IPv4Network | ipaddress.IPv6Network
-
-    def matches(self, value: str) -> bool:
-        try:
-            return ipaddress.ip_address(value) in self.network
-        except ValueError:
-            return False
-
-
-@dataclass(frozen=True, slots=True)
-class Regex:
-    pattern: bytes
-
-    def matches(self, value: str) -> bool:
-        return compile_pattern(self.pattern).matches(value.encode())
-
-
-def read_pattern(name: str, text: str) -> Pattern:
-    """What a field must be: text, `*.domain`, an address or network, `/regex/`. Raises ScriptError."""
-    if not text:
-        raise ScriptError(f"field {name}: wanted a value, got an empty string")
-    if text[0] in "@#&" and name != "jobid":
-        raise ScriptError(f"field {name}: lists and groupings ({text[0]}name) are not supported in this version")
-    if text.startswith("/"):
-        compile_pattern(text.encode())
-        return Regex(text.encode())
-    if name in ADDRESSES:
-        try:
-            return Within(ipaddress.ip_network(text, strict=False))
-        except ValueError:
-            raise ScriptError(f"field {name}: wanted an IP address or network, got {text!r}") from None
-    if name in HOSTS and text.startswith("*."):
-        return Below(text[1:].lower())
-    return Exactly(text.lower() if name in HOSTS else text, name in HOSTS)
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """Fields and what each must be; all of them."""
-
-    given: Mapping[str, str]
-    patterns: tuple[tuple[str, Pattern], ...]
-
-    @classmethod
-    def of(cls, given: Mapping[str, str]) -> Match:
-        """Raises ScriptError for an unknown field and for a value that is none."""
-        return cls(given, tuple((name, read_pattern(name, text)) for name, text in given.items()))
-
-    def applies(self, facts: Facts) -> bool:
-        return all(name in facts and pattern.matches(facts[name]) for name, pattern in self.patterns)
-
-    @property
-    def key(self) -> Key:
-        return tuple(f"{name}={text}" for name, text in sorted(self.given.items()))
+NO_COUNTER = 0.01  # seconds for each entry that waits for a counter to be free
+STALE = 64  # ends of rules that are kept in vain
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a policy allows; None: as many as there are."""
+    """What a policy allows; None: as many as there are. `stop`: policies that come later are not looked at."""
 
     concurrency: int | None = None
     rate: tuple[int, float] | None = None  # entries, seconds
     interval: float | None = None  # seconds from one to the next
+    stop: bool = False
+    properties: tuple[tuple[str, bytes | float], ...] = ()  # what scripts are to see beside
 
 
 @dataclass(slots=True)
 class Rule:
-    """A suspension (without fields and limits) or a policy. `expires` is monotonic."""
+    """A suspension (without limits) or a policy's condition. `expires` is monotonic; the configuration's never do."""
 
     id: str
     match: Match
-    expires: float
+    expires: float = math.inf
     tag: str = ""
     fields: tuple[str, ...] = ()
     limits: Limits | None = None
+    key: Key = ()
+    serial: int = 0
 
     @property
-    def early(self) -> bool:
-        return EARLY.issuperset(self.fields) and EARLY.issuperset(self.match.given)
+    def late(self) -> bool:
+        return not (EARLY.issuperset(self.fields) and EARLY.issuperset(self.match.given))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy of the configuration: its conditions in order, the first that matches holds, then its default."""
+
+    fields: tuple[str, ...]
+    rules: tuple[Rule, ...]
 
 
 @dataclass(slots=True)
@@ -160,15 +80,23 @@ class Counter:
     tokens: float = math.inf
     filled: float = 0.0
     last: float = -math.inf
+    rests: float = -math.inf  # until then it is not as a new one would be
 
     def refill(self, rate: tuple[int, float], now: float) -> float:
-        count, seconds = rate
-        self.tokens = min(float(count), self.tokens + (now - self.filled) * count / seconds)
+        most, seconds = rate
+        self.tokens = min(float(most), self.tokens + (now - self.filled) * most / seconds)
         self.filled = now
         return self.tokens
 
-    def is_idle(self, now: float) -> bool:
-        return not self.running and now - max(self.last, self.filled) > 3600.0
+    def take(self, limits: Limits, now: float) -> None:
+        self.running += 1
+        self.last = now
+        if limits.rate is not None:
+            self.tokens -= 1
+            most, seconds = limits.rate
+            self.rests = max(self.rests, now + (most - self.tokens) * seconds / most)
+        if limits.interval is not None:
+            self.rests = max(self.rests, now + limits.interval)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,159 +115,313 @@ class Blocked:
 
 @dataclass(slots=True)
 class Permit:
-    """An entry may go: it counts until `release`."""
+    """An entry may go: it counts until `release`. `rules` are the policies that it was counted by."""
 
     counters: Sequence[Counter] = ()
+    rules: Sequence[Rule] = ()
 
 
 FREE = Permit()
 
 
+@dataclass(slots=True)
+class RuleSet:
+    """Rules of which the latest that matches is wanted. Those that name exact values are found by these."""
+
+    exact: dict[Key, dict[Key, Rule]] = field(default_factory=dict)  # by names of fields, by their values
+    others: dict[Key, Rule] = field(default_factory=dict)  # in the order they came
+
+    def __bool__(self) -> bool:
+        return bool(self.exact or self.others)
+
+    def add(self, rule: Rule) -> None:
+        if rule.match.exact:
+            names, values = exact_key(rule.match)
+            self.exact.setdefault(names, {})[values] = rule
+        else:
+            self.others[rule.key] = rule
+
+    def discard(self, rule: Rule) -> None:
+        if not rule.match.exact:
+            self.others.pop(rule.key, None)
+            return
+        names, values = exact_key(rule.match)
+        table = self.exact.get(names, {})
+        table.pop(values, None)
+        if not table:
+            self.exact.pop(names, None)
+
+    def find(self, facts: Facts, applies: Callable[[Rule, Facts], bool]) -> Rule | None:
+        best: Rule | None = None
+        for names, table in self.exact.items():
+            found = table.get(tuple(fold(name, facts.get(name, "")) for name in names))
+            if found is not None and (best is None or found.serial > best.serial):
+                best = found
+        for rule in reversed(self.others.values()):
+            if best is not None and rule.serial < best.serial:
+                break
+            if applies(rule, facts):
+                return rule
+        return best
+
+
+def exact_key(match: Match) -> tuple[Key, Key]:
+    names = tuple(name for name, _ in match.patterns)
+    return names, tuple(fold(name, match.given[name]) for name in names)
+
+
+def fold(name: str, value: str) -> str:
+    return value.lower() if name in HOSTS else value
+
+
+@dataclass(slots=True)
+class Group:
+    """The policies of one set of fields: they share their counters. A script's conditions go before `fixed` ones."""
+
+    fields: tuple[str, ...]
+    rules: RuleSet = field(default_factory=RuleSet)
+    fixed: tuple[Rule, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.rules or self.fixed)
+
+    def find(self, facts: Facts, applies: Callable[[Rule, Facts], bool]) -> Rule | None:
+        found = self.rules.find(facts, applies)
+        return found or next((rule for rule in self.fixed if applies(rule, facts)), None)
+
+
+Groups = dict[tuple[str, ...], Group]
+
+
 class QueuePolicies:
     """The suspensions and policies of one process. Belongs to the event loop.
 
-    `on_free(key)` is called when an entry that counted has ended, `on_change()` when a rule is gone or new.
+    `on_free(key, count)`: entries that wait for this may be looked at, so many or (None) all; `on_change()`: all of
+    them, for a policy is new, gone or changed. `faults` hears of regular expressions that go over their limits.
     """
 
-    def __init__(self, clock: Clock, max_rules: int = MAX_RULES) -> None:
+    def __init__(self, clock: Clock, max_rules: int = MAX_RULES, max_counters: int = MAX_COUNTERS) -> None:
         self.clock = clock
         self.max_rules = max_rules
+        self.max_counters = max_counters
         self.rules: dict[Key, Rule] = {}
+        self.ids: dict[str, Rule] = {}
         self.counters: dict[Key, Counter] = {}
+        self.resting: OrderedDict[Key, Counter] = OrderedDict()  # those with nothing under way
         self.due: list[tuple[float, Key]] = []  # a heap of when rules end; not exact for those that were prolonged
-        self.on_free: Callable[[Key], None] = lambda key: None
+        self.on_free: Callable[[Key, int | None], None] = lambda key, count: None
         self.on_change: Callable[[], None] = lambda: None
-        self.suspensions: tuple[tuple[Rule, ...], tuple[Rule, ...]] = ((), ())  # early, late
-        self.limiting: tuple[Groups, Groups] = ({}, {})
+        self.suspensions: tuple[RuleSet, RuleSet] = (RuleSet(), RuleSet())  # early, late
+        self.groups: tuple[Groups, Groups] = ({}, {})
+        self.lists = Lists()
+        self.groupings = Groupings()
+        self.faults = Faults()
+        self.serials = count(1)
+
+    def configure(self, policies: Sequence[Policy], lists: Mapping[str, Sequence[str]], groupings: Groupings) -> None:
+        """Take over what the configuration says; what scripts made stays. Counters stay as they are."""
+        self.lists.replace(lists)
+        self.groupings = groupings
+        dynamic = [rule for rule in self.rules.values() if rule.limits is not None]
+        self.groups = ({}, {})
+        for policy in policies:
+            self._group(policy.fields).fixed = policy.rules
+        for rule in dynamic:
+            self._group(rule.fields).rules.add(rule)
+        self.on_change()
+
+    def _group(self, fields: tuple[str, ...]) -> Group:
+        return self.groups[not EARLY.issuperset(fields)].setdefault(fields, Group(fields))
 
     # --- rules
 
     def suspend(self, match: Match, ttl: float, tag: str, update: bool) -> str | None:
         """Suspend what matches, or prolong the suspension that there is; its id, None when there is no room."""
-        return self._put(("suspend", *match.key), Rule("", match, self.clock.monotonic() + ttl, tag), update)
+        rule = Rule("", match, self.clock.monotonic() + ttl, tag, key=("suspend", *match.key))
+        return self._put(rule, update)
 
     def limit(
         self, fields: Sequence[str], match: Match, limits: Limits, ttl: float, tag: str, update: bool
     ) -> str | None:
         """Limit what matches, counted by fields, or change the policy that there is; its id, None: no room."""
         key = ("policy", ",".join(fields), *match.key)
-        rule = Rule("", match, self.clock.monotonic() + ttl, tag, tuple(fields), limits)
-        return self._put(key, rule, update)
+        rule = Rule("", match, self.clock.monotonic() + ttl, tag, tuple(fields), limits, key)
+        return self._put(rule, update)
 
-    def _put(self, key: Key, rule: Rule, update: bool) -> str | None:
+    def _put(self, rule: Rule, update: bool) -> str | None:
         self._expire()
-        found = self.rules.get(key)
+        found = self.rules.get(rule.key)
         if found is not None:
             if update:
-                found.expires, found.tag, found.limits = rule.expires, rule.tag or found.tag, rule.limits
-                self._changed()
-                heapq.heappush(self.due, (rule.expires, key))
+                self._update(found, rule)
             return found.id
         if len(self.rules) >= self.max_rules:
             return None
-        rule.id = str(uuid.uuid4())
-        self.rules[key] = rule
-        heapq.heappush(self.due, (rule.expires, key))
-        self._changed()
+        rule.id, rule.serial = str(uuid.uuid4()), next(self.serials)
+        self.rules[rule.key] = self.ids[rule.id] = rule
+        self._ends(rule)
+        if rule.limits is None:
+            self.suspensions[rule.late].add(rule)
+        else:
+            self._group(rule.fields).rules.add(rule)
+            self.on_change()
         return rule.id
+
+    def _update(self, found: Rule, rule: Rule) -> None:
+        earlier, changed = rule.expires < found.expires, rule.limits != found.limits
+        found.expires, found.tag, found.limits = rule.expires, rule.tag or found.tag, rule.limits
+        self._ends(found)
+        if changed:
+            self.on_change()
+        elif earlier and found.limits is None:
+            self.on_free(waiting_key(found), None)
+
+    def _ends(self, rule: Rule) -> None:
+        """Note when a rule ends; what was noted of it before is left to be passed over, up to a limit."""
+        heapq.heappush(self.due, (rule.expires, rule.key))
+        if len(self.due) > 2 * len(self.rules) + STALE:
+            self.due = [(item.expires, item.key) for item in self.rules.values()]
+            heapq.heapify(self.due)
 
     def remove(self, rule_id: str, *, policies_only: bool = False) -> bool:
         """End a rule before its time. False when there is none of that id."""
-        for key, rule in self.rules.items():
-            if rule.id == rule_id and (rule.limits is not None or not policies_only):
-                del self.rules[key]
-                self._changed()
-                return True
-        return False
+        rule = self.ids.get(rule_id)
+        if rule is None or (rule.limits is None and policies_only):
+            return False
+        self._drop(rule)
+        return True
 
     def active(self) -> list[Rule]:
-        """The rules that have not ended, in the order they came."""
+        """The rules of scripts that have not ended, in the order they came."""
         self._expire()
         return list(self.rules.values())
 
     def _expire(self) -> None:
         now = self.clock.monotonic()
-        gone = False
         while self.due and self.due[0][0] <= now:
             _, key = heapq.heappop(self.due)
             rule = self.rules.get(key)
             if rule is not None and rule.expires <= now:
-                del self.rules[key]
-                gone = True
-        if gone:
-            self._changed()
+                self._drop(rule)
 
-    def _changed(self) -> None:
-        """Sort the rules for a quick look; a policy that came later is looked at first."""
-        found: tuple[list[Rule], list[Rule]] = ([], [])
-        groups: tuple[Groups, Groups] = ({}, {})
-        for rule in reversed(self.rules.values()):
-            late = not rule.early
-            if rule.limits is None:
-                found[late].append(rule)
-            else:
-                groups[late].setdefault(rule.fields, []).append(rule)
-        self.suspensions = tuple(found[0]), tuple(found[1])
-        self.limiting = groups
+    def _drop(self, rule: Rule) -> None:
+        del self.rules[rule.key], self.ids[rule.id]
+        if rule.limits is None:
+            self.suspensions[rule.late].discard(rule)
+            self.on_free(waiting_key(rule), None)
+            return
+        group = self._group(rule.fields)
+        group.rules.discard(rule)
+        if not group:
+            for groups in self.groups:
+                groups.pop(rule.fields, None)
         self.on_change()
 
     # --- entries
 
+    def facts(self, entry: QueueEntry, localip: str, remoteip: str, remotemx: str) -> dict[str, str]:
+        """All that is known of a delivery, once the mail host's address is."""
+        facts = facts_of(entry) | {"localip": localip, "remoteip": remoteip, "remotemx": remotemx}
+        try:
+            facts["grouping"] = self.groupings.of(facts)
+        except ScriptError as error:
+            self.faults.note("queues.grouping", error)
+            facts["grouping"] = facts.get(self.groupings.default, "")
+        return facts
+
+    def applies(self, rule: Rule, facts: Facts) -> bool:
+        """Whether a rule is for this; one whose regular expression goes over its limits is not."""
+        try:
+            return rule.match.applies(facts)
+        except ScriptError as error:
+            self.faults.note(f"rule {rule.id}", error)
+            return False
+
     def admit(self, facts: Facts, *, late: bool = False) -> Permit | Blocked:
         """Whether an entry may go: by the rules with early fields only, or by those with others."""
         self._expire()
-        if not self.suspensions[late] and not self.limiting[late]:
-            return FREE
         blocked = self.suspended(facts, late=late)
-        if blocked is not None:
-            return blocked
+        if blocked is not None or not self.groups[late]:
+            return blocked or FREE
         now = self.clock.monotonic()
-        taken: list[tuple[Counter, Limits]] = []
-        for fields, rules in self.limiting[late].items():
-            rule = next((item for item in rules if item.match.applies(facts)), None)
-            if rule is None or rule.limits is None:
-                continue
-            counter = self._counter(fields, facts, now)
-            blocked = over(counter, rule, rule.limits, now)
-            if blocked is not None:
-                return blocked
-            taken.append((counter, rule.limits))
-        return self._take(taken, now)
+        counters: list[Counter] = []
+        rules = list(self._limiting(facts, late))
+        for rule in rules:
+            assert rule.limits is not None
+            counter = self._counter(rule.fields, facts, now)
+            blocked = no_counter(rule, now) if counter is None else over(counter, rule, rule.limits, now)
+            if blocked is not None or counter is None:
+                self._forget(counters, now)
+                return blocked or FREE
+            counters.append(counter)
+        for counter, rule in zip(counters, rules, strict=True):
+            assert rule.limits is not None
+            counter.take(rule.limits, now)
+            self.resting.pop(counter.key, None)
+        return Permit(counters, rules) if counters else FREE
+
+    def _limiting(self, facts: Facts, late: bool) -> Iterator[Rule]:
+        """The policies that count an entry, one of each set of fields, up to one that says `stop`."""
+        if late and any(rule.limits and rule.limits.stop for rule in self._limiting(facts, late=False)):
+            return
+        for group in self.groups[late].values():
+            rule = group.find(facts, self.applies)
+            if rule is not None and rule.limits is not None:
+                yield rule
+                if rule.limits.stop:
+                    return
 
     def suspended(self, facts: Facts, *, late: bool) -> Blocked | None:
         """The suspension that matches, if one does."""
-        for rule in self.suspensions[late]:
-            if rule.match.applies(facts):
-                return Blocked(("suspend", rule.id), rule.expires, 0.0, rule.tag, "suspended")
-        return None
+        if not self.suspensions[late]:
+            return None
+        rule = self.suspensions[late].find(facts, self.applies)
+        return None if rule is None else Blocked(waiting_key(rule), rule.expires, 0.0, rule.tag, "suspended")
 
-    def _take(self, taken: Iterable[tuple[Counter, Limits]], now: float) -> Permit:
-        counters = []
-        for counter, limits in taken:
-            counter.running += 1
-            counter.last = now
-            if limits.rate is not None:
-                counter.tokens -= 1
-            counters.append(counter)
-        return Permit(counters) if counters else FREE
-
-    def _counter(self, fields: tuple[str, ...], facts: Facts, now: float) -> Counter:
-        key = ("count", *(f"{name}={facts.get(name, '')}" for name in fields))
+    def _counter(self, fields: tuple[str, ...], facts: Facts, now: float) -> Counter | None:
+        """The counter of these values; None when there are too many that still mean something."""
+        key = ("count", *(f"{name}={fold(name, facts.get(name, ''))}" for name in fields))
         found = self.counters.get(key)
-        if found is None:
-            if len(self.counters) >= MAX_COUNTERS:
-                self.counters = {name: item for name, item in self.counters.items() if not item.is_idle(now)}
-            found = self.counters[key] = Counter(key, filled=now)
+        if found is None and self._has_room(now):
+            found = self.counters[key] = self.resting[key] = Counter(key, filled=now)
         return found
+
+    def _has_room(self, now: float) -> bool:
+        """Whether there may be one more counter; the oldest at rest are forgotten when they are as new ones."""
+        if len(self.counters) < self.max_counters:
+            return True
+        for _ in range(min(SCAN, len(self.resting))):
+            key, counter = self.resting.popitem(last=False)
+            if now >= counter.rests:
+                del self.counters[key]
+                return True
+            self.resting[key] = counter
+        return False
+
+    def _forget(self, counters: Sequence[Counter], now: float) -> None:
+        """Drop counters that are as new ones would be."""
+        for counter in counters:
+            if not counter.running and now >= counter.rests and self.counters.get(counter.key) is counter:
+                del self.counters[counter.key]
+                self.resting.pop(counter.key, None)
 
     def release(self, permit: Permit) -> None:
         """The entry no longer counts as being under way."""
         for counter in permit.counters:
             counter.running -= 1
-            self.on_free(counter.key)
+            if not counter.running:
+                self.resting[counter.key] = counter
+            self.on_free(counter.key, 1)
+        self._forget(permit.counters, self.clock.monotonic())
 
 
-Groups: TypeAlias = dict[tuple[str, ...], list[Rule]]
+def waiting_key(rule: Rule) -> Key:
+    """What entries wait for that a suspension holds back."""
+    return ("suspend", rule.id)
+
+
+def no_counter(rule: Rule, now: float) -> Blocked:
+    return Blocked(("counters",), now + PROBE, NO_COUNTER, rule.tag, "too many counters of policies")
 
 
 def over(counter: Counter, rule: Rule, limits: Limits, now: float) -> Blocked | None:

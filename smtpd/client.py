@@ -32,7 +32,7 @@ from hsl.runtime.model import (
     QueueEntry,
     SourceIP,
 )
-from hsl.runtime.policies import Blocked, Permit, QueuePolicies, facts_of
+from hsl.runtime.policies import Blocked, Permit, QueuePolicies
 from hsl.smtpd.dialogue import Dialogue, Failed, HandshakeFailed, Timeouts, problem
 from hsl.smtpd.pool import Pool, PoolKey, PoolLimits
 from hsl.smtpd.tls import ClientContexts
@@ -213,12 +213,9 @@ class Deliverer:
         """Whether the queue's policies let a mail go to this address now."""
         if self.policies is None or not order.entry.id:
             return None
-        where = {
-            "localip": order.plan.source.address if order.plan.source else "",
-            "remoteip": target.ip,
-            "remotemx": target.host.lower().removesuffix("."),
-        }
-        return self.policies.admit(facts_of(order.entry) | where, late=True)
+        source = order.plan.source.address if order.plan.source else ""
+        host = target.host.lower().removesuffix(".")
+        return self.policies.admit(self.policies.facts(order.entry, source, target.ip, host), late=True)
 
     def release(self, permit: Permit | None) -> None:
         if permit is not None and self.policies is not None:

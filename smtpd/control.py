@@ -331,6 +331,7 @@ def describe_rule(rule: Rule, now: float) -> Answer:
         "concurrency": limits.concurrency if limits else None,
         "rate": list(limits.rate) if limits and limits.rate else None,
         "connectinterval": limits.interval if limits else None,
+        "stop": limits.stop if limits else False,
         "tag": text_of(rule.tag.encode("utf-8", "surrogateescape")),
         "ttl": max(0.0, rule.expires - now),
     }

@@ -8,7 +8,8 @@ from __future__ import annotations
 import heapq
 from collections import deque
 
-from hsl.runtime.policies import Blocked, Key
+from hsl.runtime.policies import Blocked
+from hsl.runtime.policyfields import Key
 from hsl.smtpd.lanes import Lane
 
 MAX_ENTRIES = 50_000  # in all

@@ -7,6 +7,7 @@ entries back, an error of our own puts them off, and a result that the disk does
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 import traceback
@@ -31,7 +32,8 @@ from hsl.runtime.model import (
     Mail,
     QueueEntry,
 )
-from hsl.runtime.policies import Blocked, Key, Permit, QueuePolicies, facts_of
+from hsl.runtime.policies import Blocked, Permit, QueuePolicies
+from hsl.runtime.policyfields import Key, facts_of
 from hsl.runtime.protocols import Clock, Queue, QueueFull, Slots
 from hsl.runtime.verdict import Verdict
 from hsl.smtpd import dsn
@@ -46,6 +48,7 @@ PUT_OFF = 300.0  # seconds until the next look at an entry after a script's erro
 MIN_DELAY = 1.0  # seconds; Reschedule(0) would otherwise turn as fast as the machine can
 RECHECK = 60.0  # seconds between two looks at the clock: wall time may jump
 MIN_PAUSE = 0.05  # seconds; rounding of due times must not make the loop spin
+RECONSIDER = 1.0  # seconds between two looks at all that policies hold back, however often these change
 CLAIM = 256  # entries taken from the queue at once
 WAITING_LIMIT = 100_000  # entries claimed and waiting, over all lanes
 LANE_LIMIT = 10_000  # of one lane; what is due beyond it is put off by a minute or two
@@ -186,9 +189,12 @@ class Scheduler:
         self.lanes = Lanes(share_of(concurrency))
         self.policies = policies or QueuePolicies(clock)
         self.policies.on_free = self._freed
-        self.policies.on_change = self._reconsider
+        self.policies.on_change = self._policies_changed
+        self.policies.faults.report = lambda text: log.error("policy-fault", reason=text)
         self.parking = Parking()
         self._surplus: list[QueueEntry] = []  # held back, and no room to wait in memory
+        self._changed = False  # policies have
+        self._reconsidered = -math.inf
         self._wake = asyncio.Event()
         self._flowing = asyncio.Event()  # cleared while a result cannot be committed
         self._flowing.set()
@@ -230,7 +236,7 @@ class Scheduler:
             await asyncio.wait(self._loops[:1], timeout=min(grace, LAST_MOMENT))
             self._loops[0].cancel()
             await asyncio.gather(*self._loops, return_exceptions=True)
-        self._reconsider()
+        self._requeue_freed(self.parking.free_all())
         for entry_id in self.lanes.drain():
             self.queue.release(entry_id)
         for task, work in self._tasks.items():
@@ -257,6 +263,7 @@ class Scheduler:
             self._wake.clear()
             try:
                 self._requeue_freed(self.parking.free_due(self.clock.monotonic()))
+                self._reconsider()
                 await self._claim()
                 self._start_ready({})
                 if self._surplus:
@@ -330,13 +337,20 @@ class Scheduler:
             self._surplus.append(entry)
             self.wake()
 
-    def _freed(self, key: Key) -> None:
-        """An entry that counted has ended: the first that waits for it may try."""
-        self._requeue_freed(self.parking.free(key))
+    def _freed(self, key: Key, count: int | None) -> None:
+        """What these entries wait for is free: so many of them, or all, may try."""
+        self._requeue_freed(self.parking.free(key, count))
+
+    def _policies_changed(self) -> None:
+        self._changed = True
+        self.wake()
 
     def _reconsider(self) -> None:
-        """The rules have changed: everything that waits is looked at anew."""
-        self._requeue_freed(self.parking.free_all())
+        """Policies have changed: everything that waits is looked at anew, at most once a second."""
+        now = self.clock.monotonic()
+        if self._changed and now >= self._reconsidered + RECONSIDER:
+            self._changed, self._reconsidered = False, now
+            self._requeue_freed(self.parking.free_all())
 
     def _requeue_freed(self, freed: list[tuple[Lane, int]]) -> None:
         for lane, entry_id in freed:
@@ -387,6 +401,8 @@ class Scheduler:
         due = self.queue.next_due() if self._claiming() else None
         timeout = RECHECK if due is None else min(max(due - self.clock.time(), MIN_PAUSE), RECHECK)
         parked = self.parking.next_due()
+        if self._changed:
+            parked = min(parked or math.inf, self._reconsidered + RECONSIDER)
         if parked is not None:
             timeout = min(timeout, max(parked - self.clock.monotonic(), MIN_PAUSE))
         with suppress(TimeoutError):

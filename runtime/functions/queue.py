@@ -9,11 +9,13 @@ from hsl.errors import ScriptError, near
 from hsl.run import Run
 from hsl.runtime.context import Context, string, text
 from hsl.runtime.functions.arguments import ALL_STAGES, MAX_DELAY, host, is_integer, want_quota
-from hsl.runtime.policies import FIELDS, MAX_TAG, Limits, Match
+from hsl.runtime.policies import MAX_TAG, Limits
+from hsl.runtime.policyfields import FIELDS, Lists, Match
 from hsl.values import Array, Value, to_string, type_name
 
 chapter = Chapter("Queue policies", stages=ALL_STAGES)
 MAX_LIMIT = 1_000_000
+MAX_PROPERTIES = 4096  # bytes of the names and values of one policy
 
 
 class SuspendOptions(Options):
@@ -37,16 +39,17 @@ class PolicyLimits(Options):
     connectinterval: float | bytes | None = option(None, "From one delivery to the next.", unit="seconds")
     tag: bytes | None = option(None, "A name for what it is about, up to 32 bytes.")
     cluster: bool = option(True, "Taken and not used: policies are those of this process.")
-    properties: Array | None = option(None, "Taken and not used in this version.")
-    stop: bool = option(False, "Not supported in this version.")
+    properties: Array | None = option(None, "What post-delivery is to see of it, beside its limits.")
+    stop: bool = option(False, "Policies of other fields that came later do not count what this one counts.")
 
 
 @chapter.function("queue_suspend")
 def queue_suspend(run: Run, fields: Array, ttl: float, options: SuspendOptions | None = None) -> Array | None:
     """Hold back all deliveries that match, for `ttl` seconds; returns an array with the `id` of the suspension.
 
-    Fields, all of which must match: transportid, recipientdomain, jobid, localip, remoteip, remotemx. Values are text,
-    `*.domain` for a name below a domain, an address or network for an IP, or `/a regular expression/`. No fields at all
+    Fields, all of which must match: transportid, recipientdomain, jobid, localip, remoteip, remotemx, grouping. Values
+    are text, `*.domain` for a name below a domain, an address or network for an IP, `/a regular expression/`, `@name`
+    for a list of the configuration (`queues.lists`), or `&id` for a grouping (`queues.grouping`). No fields at all
     suspend everything. A delivery that has begun goes on; an entry held back keeps its retry count and its age.
 
     A suspension of the same fields is prolonged. Suspensions are kept in memory: a reload keeps them, a restart does
@@ -56,9 +59,10 @@ def queue_suspend(run: Run, fields: Array, ttl: float, options: SuspendOptions |
         queue_suspend(["remotemx" => "*.protection.example.com"], 60, ["tag" => "busy"]);
     """
     options = options or SuspendOptions()
-    match = read_match("queue_suspend", "parameter 1 (fields)", fields)
+    policies = host(run, Context).services.policies
+    match = read_match("queue_suspend", "parameter 1 (fields)", fields, policies.lists)
     tag = want_tag("queue_suspend", options.tag)
-    found = host(run, Context).services.policies.suspend(match, want_ttl("queue_suspend", ttl), tag, options.update)
+    found = policies.suspend(match, want_ttl("queue_suspend", ttl), tag, options.update)
     return None if found is None else Array.record({b"id": string(found)})
 
 
@@ -69,7 +73,7 @@ def queue_policy(
     """Limit deliveries for `ttl` seconds; returns an array with the `id` of the policy.
 
     `fields` names what is counted together: entries with the same transportid, recipientdomain, jobid, localip,
-    remoteip or remotemx. `condition` says for which of them this policy is: field to value, as in queue_suspend(); it
+    remoteip, remotemx or grouping; none: all entries. `condition` says for which of them this policy is: field to value, as in queue_suspend(); it
     may name only fields that are counted by. Of several policies with the same fields the latest that matches holds;
     policies with other fields hold beside it.
 
@@ -84,14 +88,15 @@ def queue_policy(
         queue_policy(["localip", "recipientdomain"], ["recipientdomain" => "example.com"], ["rate" => [10, 60]], 3600);
     """
     options = options or PolicyOptions()
+    policies = host(run, Context).services.policies
     names = read_fields(fields)
-    match = read_match("queue_policy", "parameter 2 (condition)", condition)
+    match = read_match("queue_policy", "parameter 2 (condition)", condition, policies.lists)
     for name in match.given:
         if name not in names:
             raise ScriptError(f"queue_policy(): condition {name}: it is not among the fields {', '.join(names)}")
     limits, tag = read_limits(policy), want_tag("queue_policy", policy.tag)
     seconds = want_ttl("queue_policy", ttl)
-    found = host(run, Context).services.policies.limit(names, match, limits, seconds, tag, options.update)
+    found = policies.limit(names, match, limits, seconds, tag, options.update)
     return None if found is None else Array.record({b"id": string(found)})
 
 
@@ -132,7 +137,7 @@ def read_fields(fields: Array) -> tuple[str, ...]:
 
 
 def want_field(function: str, name: str) -> str:
-    if name in ("tenantid", "grouping"):
+    if name == "tenantid":
         raise ScriptError(f"{function}(): the field {name} is not supported in this version")
     if name not in FIELDS:
         known = ", ".join(FIELDS)
@@ -140,7 +145,7 @@ def want_field(function: str, name: str) -> str:
     return name
 
 
-def read_match(function: str, where: str, fields: Array) -> Match:
+def read_match(function: str, where: str, fields: Array, lists: Lists) -> Match:
     given: dict[str, str] = {}
     for key, value in fields.pairs():
         name = want_field(function, text(to_string(key)))
@@ -148,15 +153,13 @@ def read_match(function: str, where: str, fields: Array) -> Match:
             raise ScriptError(f"{function}(): {where}: {name}: wanted string, got {type_name(value)}")
         given[name] = text(value)
     try:
-        return Match.of(given)
+        return Match.of(given, lists)
     except ScriptError as error:
-        raise ScriptError(f"{function}(): {where}: {error.message}") from None
+        raise ScriptError(f"{function}(): {where}: {error.message}", hint=error.hint) from None
 
 
 def read_limits(policy: PolicyLimits) -> Limits:
     """What a policy allows. Numbers may come as text, as they stand in a configuration's properties."""
-    if policy.stop:
-        raise ScriptError("queue_policy(): stop is not supported in this version")
     concurrency = None if policy.concurrency is None else want_limit("concurrency", policy.concurrency)
     interval = None if policy.connectinterval is None else want_seconds("connectinterval", policy.connectinterval)
     rate = None
@@ -165,9 +168,22 @@ def read_limits(policy: PolicyLimits) -> Limits:
         if len(parts) != 2:
             raise ScriptError("queue_policy(): rate: wanted [messages, seconds]")
         rate = want_limit("rate", parts[0]), want_seconds("rate", parts[1])
-    if concurrency is None and rate is None and interval is None:
-        raise ScriptError("queue_policy(): parameter 3 (policy): wanted concurrency, rate or connectinterval")
-    return Limits(concurrency, rate, interval)
+    if concurrency is None and rate is None and interval is None and not policy.stop:
+        raise ScriptError("queue_policy(): parameter 3 (policy): wanted concurrency, rate, connectinterval or stop")
+    properties = () if policy.properties is None else read_properties(policy.properties)
+    return Limits(concurrency, rate, interval, policy.stop, properties)
+
+
+def read_properties(given: Array) -> tuple[tuple[str, bytes | float], ...]:
+    """Names with a string, number or boolean each."""
+    found: list[tuple[str, bytes | float]] = []
+    for key, value in given.pairs():
+        if not isinstance(value, bytes | float | bool):
+            raise ScriptError(f"queue_policy(): properties: wanted strings, numbers, booleans, got {type_name(value)}")
+        found.append((text(to_string(key)), value))
+    if sum(len(name) + len(to_string(value)) for name, value in found) > MAX_PROPERTIES:
+        raise ScriptError(f"queue_policy(): properties: more than {MAX_PROPERTIES} bytes")
+    return tuple(found)
 
 
 def as_number(value: Value) -> float:

@@ -10,6 +10,7 @@ from dnsserver import Zone, dns_server
 
 from hsl.errors import ScriptError
 from hsl.library.network import DNSAnswer, NetworkError, NotPermitted
+from hsl.runtime import names
 from hsl.runtime.dns import TableResolver
 from hsl.runtime.names import MAX_RECORDS, MAX_SERVERS, ScriptDNS, read_server
 from hsl.runtime.network import NetworkPolicy, ScriptNetwork
@@ -199,6 +200,30 @@ async def test_only_so_many_records() -> None:
     async with dns_server({**ZONE, ("many.example", "A"): ["TRUNCATED", *ZONE["many.example", "A"]]}) as server:
         answer = await ScriptDNS(anything, ["127.0.0.1"], server.port).query("many.example")
     assert len(answer.records) == MAX_RECORDS
+
+
+@pytest.mark.asyncio
+async def test_an_impatient_question_leaves_others_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resolver is shared: the second try of a patient question has the patient question's time."""
+    monkeypatch.setattr(names, "TRY", 1.0)
+    zone = {**ZONE, ("hasty.example", "A"): ["SILENT"], ("slow.example", "A"): ["192.0.2.5"]}
+    async with dns_server(zone) as server:
+        client = ScriptDNS(anything, ["127.0.0.1"], server.port)
+        received = server.datagram_received
+
+        def late(data: bytes, addr: tuple[str, int]) -> None:
+            """The first question is lost; answers to the others take half a second."""
+            if b"slow" not in data or ("slow.example", "A") in server.asked:
+                asyncio.get_running_loop().call_later(0.5, received, data, addr)
+            else:
+                server.asked.append(("slow.example", "A"))
+
+        monkeypatch.setattr(server, "datagram_received", late)
+        patient = asyncio.create_task(client.query("slow.example", timeout=10.0))
+        await asyncio.sleep(0)
+        hasty = await client.query("hasty.example", timeout=0.1)
+        assert hasty.status == "TIMEOUT"
+        assert (await patient).records == (b"192.0.2.5",)
 
 
 @pytest.mark.asyncio

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from hsl.errors import ScriptError
+from hsl.regex import Pattern
 from hsl.runtime.clock import SettableClock
-from hsl.runtime.policies import Blocked, Limits, Match, Permit, QueuePolicies
+from hsl.runtime.model import Address, QueueEntry
+from hsl.runtime.policies import Blocked, Limits, Permit, Policy, QueuePolicies, Rule
+from hsl.runtime.policyfields import Grouping, Groupings, Match, read_pattern
 
 HERE = {"transportid": "out", "recipientdomain": "one.example", "jobid": "j-1"}
 THERE = HERE | {"localip": "10.0.0.1", "remoteip": "192.0.2.7", "remotemx": "mx1.one.example"}
@@ -47,7 +50,7 @@ def test_fields(given: dict[str, str], matches: bool) -> None:
     [
         ({"remoteip": "mx1"}, "wanted an IP address or network"),
         ({"recipientdomain": ""}, "wanted a value"),
-        ({"remotemx": "@gsuite"}, "lists and groupings"),
+        ({"remotemx": "@gsuite"}, "there is no list"),
         ({"remotemx": "/(/"}, "invalid regular expression"),
     ],
 )
@@ -93,8 +96,8 @@ def test_the_same_suspension_is_prolonged() -> None:
 
 def test_concurrency_is_counted_by_fields_and_given_back() -> None:
     policies, _ = made()
-    freed: list[tuple[str, ...]] = []
-    policies.on_free = freed.append
+    freed: list[tuple[tuple[str, ...], int | None]] = []
+    policies.on_free = lambda key, count: freed.append((key, count))
     policies.limit(["recipientdomain"], Match.of({}), Limits(concurrency=2), 60.0, "", True)
     first, second = policies.admit(HERE), policies.admit(HERE)
     assert isinstance(first, Permit)
@@ -104,7 +107,7 @@ def test_concurrency_is_counted_by_fields_and_given_back() -> None:
     assert blocked.reason == "concurrency limit of 2"
     assert isinstance(policies.admit(HERE | {"recipientdomain": "two.example"}), Permit)
     policies.release(first)
-    assert freed == [blocked.key]
+    assert freed == [(blocked.key, 1)]
     assert isinstance(policies.admit(HERE), Permit)
 
 
@@ -176,7 +179,7 @@ def test_a_policy_is_changed_and_removed() -> None:
     assert not policies.remove(found)
     assert policies.remove(suspension)
     assert isinstance(policies.admit(HERE), Permit)
-    assert len(changes) == 5
+    assert len(changes) == 3  # made, changed, removed: a suspension wakes its own only
 
 
 def test_rules_are_limited() -> None:
@@ -186,3 +189,213 @@ def test_rules_are_limited() -> None:
     assert policies.suspend(Match.of({"jobid": "3"}), 20.0, "", True) is None
     clock.advance(10.0)
     assert policies.suspend(Match.of({"jobid": "3"}), 20.0, "", True)
+
+
+# ------------------------------------------------------------ many, often, badly written
+
+
+def test_what_cannot_be_counted_waits() -> None:
+    """The limit on counters is one; room comes back as entries end."""
+    policies, clock = made()
+    policies.max_counters = 3
+    policies.limit(["recipientdomain"], Match.of({}), Limits(concurrency=5), 60.0, "many", True)
+    permits = [policies.admit(HERE | {"recipientdomain": f"{number}.example"}) for number in range(3)]
+    blocked = policies.admit(HERE | {"recipientdomain": "3.example"})
+    assert isinstance(blocked, Blocked)
+    assert (blocked.reason, blocked.tag) == ("too many counters of policies", "many")
+    assert len(policies.counters) == 3
+    assert isinstance(policies.admit(HERE | {"recipientdomain": "0.example"}), Permit)  # one that there is
+    assert isinstance(permits[1], Permit)
+    policies.release(permits[1])
+    assert isinstance(policies.admit(HERE | {"recipientdomain": "3.example"}), Permit)
+    assert isinstance(policies.admit(HERE | {"recipientdomain": "4.example"}), Blocked)
+
+
+def test_a_counter_is_forgotten_when_it_means_nothing_any_more() -> None:
+    policies, clock = made()
+    policies.max_counters = 1
+    policies.limit(["recipientdomain"], Match.of({}), Limits(rate=(2, 10.0)), 600.0, "", True)
+    permit = policies.admit(HERE)
+    assert isinstance(permit, Permit)
+    policies.release(permit)
+    other = HERE | {"recipientdomain": "two.example"}
+    clock.advance(4.9)  # of two tokens one is missing for 5 seconds
+    assert isinstance(policies.admit(other), Blocked)
+    clock.advance(0.1)
+    assert isinstance(policies.admit(other), Permit)
+    assert [counter.key for counter in policies.counters.values()] == [("count", "recipientdomain=two.example")]
+
+
+def test_counters_of_ended_entries_leave_nothing_behind() -> None:
+    policies, _ = made()
+    policies.limit(["recipientdomain"], Match.of({}), Limits(concurrency=1), 60.0, "", True)
+    for number in range(100):
+        permit = policies.admit(HERE | {"recipientdomain": f"{number}.example"})
+        assert isinstance(permit, Permit)
+        policies.release(permit)
+    assert not policies.counters
+    assert not policies.resting
+
+
+def test_prolonging_a_rule_a_thousand_times_keeps_one_end() -> None:
+    policies, clock = made()
+    match = Match.of({"recipientdomain": "one.example"})
+    for number in range(1000):
+        policies.suspend(match, 60.0 + number, "", True)
+    assert len(policies.due) < 100
+    clock.advance(1058.0)
+    assert isinstance(policies.admit(HERE), Blocked)
+    clock.advance(1.0)
+    assert isinstance(policies.admit(HERE), Permit)
+
+
+def test_a_rule_that_is_shortened_ends_early() -> None:
+    policies, clock = made()
+    match = Match.of({"recipientdomain": "one.example"})
+    policies.suspend(match, 600.0, "", True)
+    policies.suspend(match, 10.0, "", True)
+    clock.advance(10.0)
+    assert isinstance(policies.admit(HERE), Permit)
+
+
+class Counted(dict[str, str]):
+    """Facts that count how often they are looked at."""
+
+    looks = 0
+
+    def __getitem__(self, key: str) -> str:
+        self.looks += 1
+        return super().__getitem__(key)
+
+
+def test_rules_of_exact_values_are_found_without_a_search() -> None:
+    policies, _ = made(max_rules=5000)
+    for number in range(2000):
+        policies.suspend(Match.of({"recipientdomain": f"{number}.example"}), 60.0, "", True)
+        policies.limit(
+            ["recipientdomain"], Match.of({"recipientdomain": f"{number}.test"}), Limits(concurrency=1), 60.0, "", True
+        )
+    facts = Counted(HERE | {"recipientdomain": "7.TEST"})
+    assert isinstance(policies.admit(facts), Permit)
+    assert isinstance(policies.admit(facts), Blocked)
+    assert facts.looks == 0
+    assert isinstance(policies.admit(HERE | {"recipientdomain": "1999.Example"}), Blocked)
+
+
+def test_a_later_pattern_goes_before_an_exact_value_and_the_other_way_round() -> None:
+    policies, _ = made()
+    fields = ["recipientdomain"]
+    policies.limit(fields, Match.of({"recipientdomain": "one.example"}), Limits(concurrency=1), 60.0, "", True)
+    policies.limit(fields, Match.of({"recipientdomain": "*.example"}), Limits(concurrency=2), 60.0, "", True)
+    assert [isinstance(policies.admit(HERE), Permit) for _ in range(3)] == [True, True, False]
+    two = HERE | {"recipientdomain": "two.example"}
+    policies.limit(fields, Match.of({"recipientdomain": "two.example"}), Limits(concurrency=1), 60.0, "", True)
+    assert [isinstance(policies.admit(two), Permit) for _ in range(2)] == [True, False]
+
+
+def test_a_regular_expression_over_its_limits_matches_nothing_and_is_told_once() -> None:
+    policies, _ = made()
+    told: list[str] = []
+    policies.faults.report = told.append
+    policies.suspend(Match.of({"recipientdomain": "/^(a+)+$/"}), 60.0, "", True)
+    facts = HERE | {"recipientdomain": "a" * 200 + ".example"}
+    for _ in range(3):
+        assert isinstance(policies.admit(facts), Permit)
+    [text] = told
+    assert "regular expression" in text
+
+
+def test_many_regular_expressions_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    policies, _ = made(max_rules=400)
+    for number in range(300):
+        policies.suspend(Match.of({"recipientdomain": f"/^{number}[.]example$/"}), 60.0, "", True)
+
+    def compiled(self: Pattern) -> None:
+        raise AssertionError(f"{self.source!r} is compiled again")
+
+    monkeypatch.setattr(Pattern, "compile", compiled)
+    for _ in range(2):
+        assert isinstance(policies.admit(HERE | {"recipientdomain": "299.example"}), Blocked)
+        assert isinstance(policies.admit(HERE), Permit)
+
+
+# ------------------------------------------------------------ lists, groupings, stop
+
+
+def test_a_list_of_the_configuration() -> None:
+    policies, _ = made()
+    policies.configure([], {"big": ["one.example", "*.big.example"]}, Groupings())
+    assert policies.suspend(Match.of({"recipientdomain": "@big"}, policies.lists), 60.0, "", True)
+    assert isinstance(policies.admit(HERE), Blocked)
+    assert isinstance(policies.admit(HERE | {"recipientdomain": "mail.big.example"}), Blocked)
+    assert isinstance(policies.admit(HERE | {"recipientdomain": "two.example"}), Permit)
+    policies.configure([], {"big": ["two.example"]}, Groupings())  # a reload
+    assert isinstance(policies.admit(HERE), Permit)
+    assert isinstance(policies.admit(HERE | {"recipientdomain": "two.example"}), Blocked)
+
+
+def entry_to(domain: bytes) -> QueueEntry:
+    return QueueEntry("t", Address(b"a", b"a.example"), Address(b"b", domain), "out")
+
+
+@pytest.mark.parametrize(
+    ("remoteip", "remotemx", "default", "wanted"),
+    [
+        ("192.0.2.7", "aspmx.big.example", "recipientdomain", "&big"),
+        ("198.51.100.9", "mx.elsewhere.example", "recipientdomain", "&big"),
+        ("192.0.2.7", "mx.small.example", "recipientdomain", "one.example"),
+        ("192.0.2.7", "mx.small.example", "remotemx", "mx.small.example"),
+        ("192.0.2.7", "mx.small.example", "", ""),
+    ],
+)
+def test_groupings(remoteip: str, remotemx: str, default: str, wanted: str) -> None:
+    policies, _ = made()
+    hosts = (read_pattern("remotemx", "*.big.example", None),)
+    networks = (read_pattern("remoteip", "198.51.100.0/24", None),)
+    policies.configure([], {}, Groupings((Grouping("big", hosts, networks),), default))
+    assert policies.facts(entry_to(b"one.example"), "", remoteip, remotemx)["grouping"] == wanted
+
+
+def test_a_policy_by_grouping() -> None:
+    policies, _ = made()
+    policies.limit(["grouping"], Match.of({"grouping": "&big"}), Limits(concurrency=1), 60.0, "", True)
+    assert isinstance(policies.admit(THERE | {"grouping": "&big"}, late=True), Permit)
+    assert isinstance(policies.admit(THERE | {"grouping": "&BIG"}, late=True), Blocked)
+    assert isinstance(policies.admit(THERE | {"grouping": "one.example"}, late=True), Permit)
+
+
+def test_stop_ends_the_walk() -> None:
+    policies, _ = made()
+    vip = Match.of({"jobid": "j-1"})
+    policies.limit(["jobid"], vip, Limits(stop=True), 60.0, "vip", True)
+    policies.limit(["recipientdomain"], Match.of({}), Limits(concurrency=1), 60.0, "", True)
+    policies.limit(["remotemx"], Match.of({}), Limits(concurrency=1), 60.0, "", True)
+    for late in (False, True):
+        assert all(isinstance(policies.admit(THERE, late=late), Permit) for _ in range(3))
+        others = [policies.admit(THERE | {"jobid": "j-2"}, late=late) for _ in range(2)]
+        assert [isinstance(item, Permit) for item in others] == [True, False]
+
+
+def test_policies_of_the_configuration() -> None:
+    """Conditions in order, then the default; a script's condition on the same fields goes before them."""
+    policies, _ = made()
+    fields = ("recipientdomain",)
+    rules = (
+        Rule("c-1", Match.of({"recipientdomain": "*.example"}), tag="ex", fields=fields, limits=Limits(concurrency=2)),
+        Rule("c-2", Match.of({"recipientdomain": "one.example"}), fields=fields, limits=Limits(concurrency=9)),
+        Rule("c-0", Match.of({}), fields=fields, limits=Limits(concurrency=1)),
+    )
+    policies.configure([Policy(fields, rules)], {}, Groupings())
+    assert [isinstance(policies.admit(HERE), Permit) for _ in range(3)] == [True, True, False]
+    test = HERE | {"recipientdomain": "one.test"}
+    permits = [policies.admit(test) for _ in range(2)]
+    assert isinstance(permits[0], Permit)
+    assert [rule.id for rule in permits[0].rules] == ["c-0"]
+    assert isinstance(permits[1], Blocked)
+    assert policies.limit(fields, Match.of({"recipientdomain": "one.test"}), Limits(concurrency=2), 60.0, "", True)
+    assert isinstance(policies.admit(test), Permit)
+    assert isinstance(policies.admit(test), Blocked)
+    policies.configure([], {}, Groupings())  # what the script made stays
+    assert isinstance(policies.admit(HERE), Permit)
+    assert isinstance(policies.admit(test), Blocked)
+    assert len(policies.active()) == 1
