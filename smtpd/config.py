@@ -188,12 +188,62 @@ class Address(Section):
     hostname: str
 
 
+PolicyField = Literal[
+    "transportid", "recipientdomain", "jobid", "localip", "grouping", "remoteip", "remotemx",
+]  # fmt: skip
+
+
+class PolicyLimits(Section):
+    """What a policy allows; `rate` is `messages/seconds`. `properties` are for scripts to see."""
+
+    concurrency: int | None = Field(default=None, ge=1, le=1_000_000)
+    rate: str | None = None
+    connectinterval: Seconds | None = None
+    stop: bool = False  # policies below this one do not count what this one counts
+    tag: str = ""
+    properties: dict[str, bool | int | float | str] = {}
+
+
+class PolicyCondition(Section):
+    """For which of the counted values these limits are: field to value, as in queue_policy()."""
+
+    if_: dict[str, str] = Field(alias="if")
+    then: PolicyLimits
+
+
+class QueuePolicy(Section):
+    """One counter, by the values of its fields (none: one for all mail): the first condition that matches, or else the
+    default, says what it is limited to."""
+
+    fields: list[PolicyField] = []
+    conditions: list[PolicyCondition] = []
+    default: PolicyLimits | None = None
+
+
+class GroupingItem(Section):
+    """Mail hosts that count as one: `&id` in conditions."""
+
+    id: str
+    remotemx: list[str] = []
+    remoteip: list[str] = []
+
+
+class GroupingSettings(Section):
+    """What the field `grouping` is for mail hosts of no grouping, and the groupings."""
+
+    default: Literal["recipientdomain", "remotemx", ""] = "recipientdomain"
+    groupings: list[GroupingItem] = []
+
+
 class Queues(Section):
     path: Path = Path("/var/spool/hslmta")
     predelivery: Phase = Phase()
     postdelivery: Phase = Phase()
     concurrency: int = Field(default=200, ge=1)  # delivery attempts at once
     free: Bytes = 64 * 1024 * 1024  # below this much free disk MAIL gets 452
+    policies: list[QueuePolicy] = []
+    grouping: GroupingSettings = GroupingSettings()
+    lists: dict[str, list[str]] = {}  # `@name` in conditions
 
 
 class State(Section):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hsl.errors import near
 from hsl.smtpd.config import CONTROL_SOCKET, Budgets, ClamAV, Phases, Queues, SpamAssassin, read_seconds
+from hsl.smtpd.policyconfig import check_policies
 from hsl.smtpd.yamlfile import Document, KeyPath
 
 MAX_SOCKET_PATH = 107  # sockaddr_un
@@ -49,6 +50,7 @@ def check_references(document: Document, folder: Path) -> None:
     check_control_socket(document, folder)
     check_listeners(document)
     check_monitor(document)
+    check_policies(document)
 
 
 def transports_of(document: Document, group: KeyPath) -> list[KeyPath]:

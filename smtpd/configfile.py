@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from hsl.errors import Diagnostic, near
 from hsl.smtpd.config import CONTROL_SOCKET, Config, Queues
@@ -144,18 +145,19 @@ def misspelt(document: Document, path: KeyPath) -> bool:
     model, given = model_at(path[:-1]), document.get(*path[:-1])
     if model is None or not isinstance(given, dict):
         return False
-    unknown = [str(key) for key in given if key not in model.model_fields]
-    return any(near(key, model.model_fields, "{}") == path[-1] for key in unknown)
+    known = keys_of(model)
+    unknown = [str(key) for key in given if key not in known]
+    return any(near(key, known, "{}") == path[-1] for key in unknown)
 
 
 def report_unknown(document: Document, path: KeyPath) -> None:
     """An unknown key, with the nearest valid one, the section that has it, or all that are known here."""
     key = str(path[-1])
     model = model_at(path[:-1])
-    names = list(model.model_fields) if model else []
+    names = list(keys_of(model)) if model else []
     hint = near(key, names, "did you mean '{}'?")
     if hint is None:
-        homes = [where for where, section in sections(Config) if key in section.model_fields]
+        homes = [where for where, section in sections(Config) if key in keys_of(section)]
         hint = f"'{key}' is a key of {homes[0] or 'the top level'}" if homes else f"known here: {', '.join(names)}"
     document.findings.error("key", f"unknown key {key!r} {inside(path[:-1])}", document.key_span(path), hint)
 
@@ -223,10 +225,15 @@ def model_at(path: KeyPath) -> type[BaseModel] | None:
     for key in path:
         if isinstance(key, int):
             continue
-        if model is None or key not in model.model_fields:
+        if model is None or key not in keys_of(model):
             return None
-        model = model_of(model.model_fields[key].annotation)
+        model = model_of(keys_of(model)[key].annotation)
     return model
+
+
+def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The keys of a section as they are written: `if` for what Python calls `if_`."""
+    return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
 def model_of(annotation: Any) -> type[BaseModel] | None:

@@ -49,6 +49,7 @@ from hsl.smtpd.control import ControlServer, control_path
 from hsl.smtpd.inline import InlineClient
 from hsl.smtpd.limits import plain_ip
 from hsl.smtpd.monitor import Monitor
+from hsl.smtpd.policyconfig import configure_policies
 from hsl.smtpd.scheduler import Scheduler
 from hsl.smtpd.server import SMTPServer
 from hsl.smtpd.transports import TransportTable
@@ -57,6 +58,7 @@ from hsl.smtpd.wire import make_context
 WILDCARDS = frozenset({"0.0.0.0", "::"})
 SCRIPTED = frozenset({"phases", "transport"})  # of a server: what a reload takes over
 DELIVERY = frozenset({"predelivery", "postdelivery"})  # of the queue
+RELOADED = DELIVERY | {"policies", "grouping", "lists"}  # of the queue: what a reload takes over
 SERIAL = "serial"  # the file in queues.path that holds the serial number
 SCRIPT_REST = 0.005  # seconds; as long as a script's turn (hsl.run.TURN): sessions and commits get half of the time
 
@@ -179,6 +181,7 @@ class Gateway:
         self.viruses = self._virus_scanner()
         self.dlp = read_dlp_rules(config)
         self._declare_metrics(config)
+        configure_policies(self.policies, config.queues)
         self.resolver = self._resolver()
         given = config.resolver
         self.network = ScriptNetwork(
@@ -402,6 +405,7 @@ class Gateway:
     def _take_over(self, config: Config, hooks: Hooks) -> None:
         """Without a wait: a session or an attempt has either the old set or the new one."""
         self.config = config
+        configure_policies(self.policies, config.queues)
         self.network.configure(network_policy(config), source_addresses(config))
         self._declare_metrics(config)
         self.scheduler.runner = self._runner(config, hooks.delivery)
@@ -465,7 +469,7 @@ def merge(running: Config, new: Config) -> Config:
     return running.model_copy(
         update={
             "servers": [server_of(server) for server in running.servers],
-            "queues": running.queues.model_copy(update={name: getattr(new.queues, name) for name in DELIVERY}),
+            "queues": running.queues.model_copy(update={name: getattr(new.queues, name) for name in RELOADED}),
             "transportgroups": new.transportgroups,
             "addresses": new.addresses,
             "scripting": new.scripting,

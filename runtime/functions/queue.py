@@ -73,9 +73,10 @@ def queue_policy(
     """Limit deliveries for `ttl` seconds; returns an array with the `id` of the policy.
 
     `fields` names what is counted together: entries with the same transportid, recipientdomain, jobid, localip,
-    remoteip, remotemx or grouping; none: all entries. `condition` says for which of them this policy is: field to value, as in queue_suspend(); it
-    may name only fields that are counted by. Of several policies with the same fields the latest that matches holds;
-    policies with other fields hold beside it.
+    remoteip, remotemx or grouping; none: all entries. `condition` says for which of them this policy is: field to
+    value, as in queue_suspend(); it may name only fields that are counted by. Of several policies with the same fields
+    the latest that matches holds, and one of a script before those of the configuration (`queues.policies`); policies
+    with other fields hold beside it, unless one says `stop`.
 
     `concurrency` is how many deliveries run at a time, `rate` how many may begin in so many seconds (a token bucket:
     all of them at once, then one by one), `connectinterval` how many seconds pass from one to the next. What is over a

@@ -196,7 +196,7 @@ def test_rules_are_limited() -> None:
 
 def test_what_cannot_be_counted_waits() -> None:
     """The limit on counters is one; room comes back as entries end."""
-    policies, clock = made()
+    policies, _ = made()
     policies.max_counters = 3
     policies.limit(["recipientdomain"], Match.of({}), Limits(concurrency=5), 60.0, "many", True)
     permits = [policies.admit(HERE | {"recipientdomain": f"{number}.example"}) for number in range(3)]

@@ -262,6 +262,25 @@ async def test_a_reload_takes_over_routes(tmp_path: Path) -> None:
             assert (await asyncio.wait_for(kept.mails.get(), 20)).rcpt_tos == ["b@b.example"]
 
 
+async def test_a_reload_takes_over_policies(tmp_path: Path) -> None:
+    async with sink() as (kept, port):
+        path = write(tmp_path, port)
+        (tmp_path / "pre.hsl").write_text("Try();\n")
+        held = path.read_text().replace("queues:", "queues:\n  lists: {big: [b.example]}")
+        interval = "policies: [{fields: [recipientdomain], default: {connectinterval: 60, tag: slow}}]"
+        path.write_text(held.replace("queues:", f"queues:\n  {interval}"))
+        lines: list[str] = []
+        async with gateway(path, lines) as made:
+            for _ in range(2):
+                assert (await send(made))[0] == 250
+            await asyncio.wait_for(kept.mails.get(), 20)
+            await until(lambda: len(made.scheduler.parking) == 1)
+            path.write_text(held.replace("queues:", "queues:\n  policies: [{default: {rate: 100/1}}]"))
+            assert await made.reload(path)
+            await asyncio.wait_for(kept.mails.get(), 20)
+        assert not events(lines, "restart-needed")
+
+
 RESTARTS = [
     ("{port: 0}", "{port: 1}", ["servers[out].listeners"]),
     ("path: spool", "path: other", ["queues.path"]),
