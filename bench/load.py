@@ -19,6 +19,7 @@ from pathlib import Path
 DEADLINE = 60.0  # seconds for a reply
 QUEUED = re.compile(rb"queued as (\d+)")
 FILLER = b"x" * 76 + b"\r\n"
+LAST = b"x" * 66 + b" the end.\r\n"  # the last line of every message: what has it arrived whole
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Run:
         self.on_accepted = on_accepted
         self.outcome = Outcome()
         self.sent = 0
-        self.body = FILLER * (load.size // len(FILLER))
+        self.body = FILLER * (load.size // len(FILLER) - 1) + LAST
         self.started = time.monotonic()
 
     async def run(self) -> Outcome:

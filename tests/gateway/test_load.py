@@ -5,33 +5,22 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import load
-from gateway import Gateway, outbound_scripts, wait_until, write_gateway
-from servers import Received, Sink, smtp_sink, smtp_source
+from gateway import Gateway, wait_until
+from loads import CONNECTIONS, message_ids, transaction_of, write_outbound
+from servers import Received, smtp_sink, smtp_source
 
-RAISED = dict.fromkeys(("maxperhour", "maxfailures", "maxqueue", "maxbulk", "maxspam", "failurewindow"), 1_000_000)
-CONNECTIONS = 50
-TRANSACTION = re.compile(rb"\AReceived: .*\n(?:[ \t].*\n)*?[ \t]*.*\bid ([0-9a-f-]{36})\b")
-MESSAGE_ID = re.compile(rb"^Message-ID: (\S+)$", re.M)
 TIMEOUT = 120.0
-
-
-def write(folder: Path, sink: Sink) -> Path:
-    """The outbound scripts with limits that none of this reaches, everything delivered to one sink."""
-    scripts = outbound_scripts(**RAISED, maxconnections=CONNECTIONS)
-    session = {"host": sink.host, "port": sink.port, "tls": "disabled"}
-    return write_gateway(folder, scripts, session=session, server={"limits": {"connections_per_ip": 100}})
 
 
 def through(folder: Path, messages: int, sessions: int = 20, size: int = 4096) -> list[Received]:
     """What arrives of a load of smtp-source, each with a recipient of its own, once the queue is empty."""
-    with smtp_sink(folder) as sink, Gateway(write(folder, sink)) as gateway:
+    with smtp_sink(folder) as sink, Gateway(write_outbound(folder, sink)) as gateway:
         options = ["-N", "-s", str(sessions), "-m", str(messages), "-l", str(size)]
         addresses = ["-f", "alice@one.example", "-t", "bob@example.org"]
         smtp_source("127.0.0.1", gateway.port, *options, *addresses, timeout=TIMEOUT)
@@ -51,19 +40,19 @@ class Crash:
 
     def __init__(self, folder: Path, messages: int, kill_after: int) -> None:
         with smtp_sink(folder) as sink:
-            gateway = Gateway(write(folder, sink))
+            gateway = Gateway(write_outbound(folder, sink))
             gateway.start()
             self.load = load.Load(messages=messages)
             self.outcome = load.send("127.0.0.1", gateway.port, self.load, kill_at(gateway, kill_after))
             gateway.kill()
             # what the sink still reads from closed connections is over when nothing is open
             wait_until(lambda: not any(name.startswith("m.") for name in sink.open_files()), lambda: "a sink at rest")
-            self.arrived_before = Counter(transactions(sink.messages()))
+            self.arrived_before = Counter(map(transaction_of, sink.messages()))
             self.queued = {entry["transaction"]: entry["id"] for entry in gateway.entries()}
             with gateway:
                 gateway.wait_drained(TIMEOUT)
             self.messages = sink.messages()
-            self.arrived = Counter(transactions(self.messages))
+            self.arrived = Counter(map(transaction_of, self.messages))
 
     @property
     def in_flight(self) -> set[str]:
@@ -81,16 +70,6 @@ def kill_at(gateway: Gateway, count: int) -> Callable[[int], None]:
             gateway.send_signal(signal.SIGKILL)
 
     return on_accepted
-
-
-def transactions(messages: Iterable[Received]) -> list[str]:
-    """The gateway's transaction ids, from its Received header."""
-    found = [TRANSACTION.search(mail.raw) for mail in messages]
-    return [match[1].decode() for match in found if match is not None]
-
-
-def message_ids(messages: Iterable[Received]) -> Counter[str]:
-    return Counter(MESSAGE_ID.findall(mail.raw)[0].decode() for mail in messages)
 
 
 def test_kill_in_the_middle_of_load(tmp_path: Path) -> None:
