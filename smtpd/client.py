@@ -23,6 +23,7 @@ from ipaddress import ip_address
 
 from hsl.runtime.dns import DNSError, Resolver
 from hsl.runtime.log import Log
+from hsl.runtime.message import BytesBody
 from hsl.runtime.model import (
     Address,
     Attempt,
@@ -34,7 +35,9 @@ from hsl.runtime.model import (
 )
 from hsl.runtime.policies import Blocked, Permit, QueuePolicies
 from hsl.smtpd.dialogue import Dialogue, Failed, HandshakeFailed, Timeouts, problem
+from hsl.smtpd.dsn import headers_of
 from hsl.smtpd.pool import Pool, PoolKey, PoolLimits
+from hsl.smtpd.sevenbit import MAX_CONVERTED, Unconvertible, to_seven_bit
 from hsl.smtpd.tls import ClientContexts
 
 LOOKUP_MX = "lookup-mx"
@@ -336,11 +339,12 @@ class Deliverer:
         keep = False
         dialogue.timeouts = self.waits(order.plan)
         try:
-            params = mail_params(order, dialogue)
+            body = await fitting_body(order, dialogue)
+            params = mail_params(order, body, dialogue)
             await dialogue.mail(order.sender, *params, *given_params(order.plan.senderparams, dialogue))
             for path, given in order.recipients:
                 await dialogue.recipient(path, *given_params(given, dialogue))
-            result = await dialogue.data(order.body)
+            result = await dialogue.data(body)
             keep = True
             return describe(Attempt(result=result), target, dialogue)
         except Failed as failed:
@@ -354,26 +358,43 @@ class Deliverer:
                 dialogue.abort()
 
 
-def mail_params(order: Order, dialogue: Dialogue) -> list[bytes]:
-    """SIZE, BODY and SMTPUTF8 as offered and needed (RFC 1870, 6152, 6531). Raises Failed 5.6.3 or 5.6.7, permanent:
-    conversion to 7 bits is not supported in this version.
+async def fitting_body(order: Order, dialogue: Dialogue) -> Body:
+    """The message as the next hop takes it: in 7 bits where it has no 8BITMIME (RFC 6152 3).
+
+    Raises Failed, permanent: 5.6.3 for what cannot be converted, 5.6.7 for internationalised mail without SMTPUTF8.
     """
-    params = []
-    if dialogue.offers("size"):
-        params.append(b"SIZE=%d" % order.body.size)
-    if dialogue.offers("8bitmime"):
-        if order.entry.eightbit:
-            params.append(b"BODY=8BITMIME")
-    elif not is_ascii(order.body):
-        message = "the next hop does not take 8-bit data, and conversion to 7 bits is not supported in this version"
-        raise problem("MAIL", message, "protocol", (5, 6, 3), temporary=False)
-    plain_addresses = order.sender.isascii() and all(path.isascii() for path, _ in order.recipients)
-    if dialogue.offers("smtputf8"):
-        if order.entry.smtputf8 or not plain_addresses:
-            params.append(b"SMTPUTF8")
-    elif not plain_addresses or (order.entry.smtputf8 and not is_ascii(order.body)):
+    body = order.body
+    if not dialogue.offers("smtputf8") and is_internationalised(order):
         message = "the next hop does not take internationalised mail (SMTPUTF8)"
         raise problem("MAIL", message, "protocol", (5, 6, 7), temporary=False)
+    if dialogue.offers("8bitmime") or is_ascii(body):
+        return body
+    reason = "it is too large"
+    if body.size <= MAX_CONVERTED:
+        try:
+            return BytesBody(await asyncio.to_thread(to_seven_bit, b"".join(body.chunks())))
+        except Unconvertible as error:
+            reason = str(error)
+    message = f"the next hop does not take 8-bit data, and the message cannot be converted: {reason}"
+    raise problem("MAIL", message, "protocol", (5, 6, 3), temporary=False)
+
+
+def is_internationalised(order: Order) -> bool:
+    """Whether envelope or header need SMTPUTF8 (RFC 6531 3.6): a body of other than ASCII does not."""
+    if not (order.sender.isascii() and all(path.isascii() for path, _ in order.recipients)):
+        return True
+    return order.entry.smtputf8 and not headers_of(order.body).isascii()
+
+
+def mail_params(order: Order, body: Body, dialogue: Dialogue) -> list[bytes]:
+    """SIZE, BODY and SMTPUTF8 as offered and needed (RFC 1870, 6152, 6531)."""
+    params = []
+    if dialogue.offers("size"):
+        params.append(b"SIZE=%d" % body.size)
+    if dialogue.offers("8bitmime") and order.entry.eightbit:
+        params.append(b"BODY=8BITMIME")
+    if dialogue.offers("smtputf8") and (order.entry.smtputf8 or is_internationalised(order)):
+        params.append(b"SMTPUTF8")
     return params
 
 

@@ -286,7 +286,7 @@ async def test_when_the_next_mail_host_is_tried(
 ) -> None:
     first, second = Peer(**knobs), Peer()  # type: ignore[arg-type]
     async with first.serve(), second.serve("127.0.0.2", first.port), Client(**TWO) as client:
-        attempt = await client.send(first.port, "blå\r\n".encode())
+        attempt = await client.send(first.port, "X: blå\r\n".encode())
     assert bool(second.sessions) == second_tried
     assert outcome(attempt) == wanted
     assert attempt.remotemx == ("two" if second_tried else "one")
@@ -401,7 +401,11 @@ async def test_a_listener_that_never_accepts() -> None:
         (b"7bit\r\n", EXTENSIONS, {}, b" SIZE=6", (250, "EOD")),
         (b"7bit\r\n", (), {}, b"", (250, "EOD")),
         (b"\xe5\r\n", EXTENSIONS, {}, b" SIZE=3 BODY=8BITMIME", (250, "EOD")),
-        (b"\xe5\r\n", ("SIZE",), {}, None, ("protocol", False, (5, 6, 3))),
+        (b"X: \xe5\r\n", ("SIZE",), {}, None, ("protocol", False, (5, 6, 3))),
+        (b"X: y\r\n\r\n\xe5\r\n", ("SIZE",), {}, b" SIZE=114", (250, "EOD")),
+        (b"X: y\r\n\r\n\xe5\r\n", ("8BITMIME",), {"utf8": True}, b" BODY=8BITMIME", (250, "EOD")),
+        (b"X: y\r\n\r\n\xe5\r\n", (), {"utf8": True}, b"", (250, "EOD")),
+        (b"X: \xe5\r\n", (), {"utf8": True}, None, ("protocol", False, (5, 6, 7))),
         (b"x\r\n", ("8BITMIME", "SMTPUTF8"), {"utf8": True}, b" SMTPUTF8", (250, "EOD")),
         (b"x\r\n", ("8BITMIME",), {"utf8": True}, b"", (250, "EOD")),
         (b"\xe5\r\n", ("8BITMIME",), {"utf8": True}, None, ("protocol", False, (5, 6, 7))),
