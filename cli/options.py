@@ -42,8 +42,8 @@ def check_ip(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 
 
 OPTIONS = (
-    click.option("--stage", metavar="STAGE", help="Run on a stage: connect, helo, auth, mailfrom, rcptto, data …"),
-    click.option("--message", type=click.Path(path_type=Path), metavar="FILE", help="The message (data)."),
+    click.option("--stage", metavar="STAGE", help="Run on a stage: connect, helo, auth, mailfrom, rcptto, data, eod …"),
+    click.option("--message", type=click.Path(path_type=Path), metavar="FILE", help="The message (data, eod)."),
     click.option("--sender", metavar="ADDRESS", help="The envelope sender; '' for the null sender."),
     click.option("--recipient", multiple=True, metavar="ADDRESS", help="An envelope recipient; may be repeated."),
     click.option("--ip", metavar="IP", callback=check_ip, help="The client's address."),

@@ -67,7 +67,9 @@ async def run_scene(file: Path, root: Path | None, ffi: bool, scene: Scene, sett
 
 async def show_run(bench: Workbench, program: Program) -> int:
     """Run the program on each context (recipient) and print what it decided and changed; the exit code."""
-    failed = None
+    from hsl.runtime.context import MessageContext
+
+    failed = False
     several = len(bench.contexts) > 1
     for context in bench.contexts:
         if several:
@@ -80,10 +82,10 @@ async def show_run(bench: Workbench, program: Program) -> int:
             click.echo(f"header: {line}")
         bench.finish_data(context, outcome.verdict)
         if outcome.error is not None:
-            failed = outcome.verdict
+            failed = True
             break
-    if bench.scene.stage == "data":
-        verdict, mails = await bench.data_result(failed)
+    if isinstance(context, MessageContext):
+        verdict, mails = await bench.message_result(outcome.verdict)
         if several or outcome.verdict.action == "done":
             for line in reply_lines("reply to all: ", bench.reply_text(verdict) or ""):
                 click.echo(line)

@@ -293,7 +293,7 @@ class Session:
 
     def message(self, path: Path) -> list[str]:
         if self.bench is None:
-            raise UsageError("a message belongs to a stage: :stage data")
+            raise UsageError("a message belongs to a stage: :stage data or :stage eod")
         message = read_message(path)
         self.bench.take_message(message)
         return [f"message of {len(message)} bytes"]

@@ -22,6 +22,7 @@ from hsl.runtime.context import (
     Context,
     DataContext,
     DisconnectContext,
+    EodContext,
     HeloContext,
     MailFromContext,
     PostDeliveryContext,
@@ -29,6 +30,7 @@ from hsl.runtime.context import (
     RcptToContext,
 )
 from hsl.runtime.data import MessageState, choose, finish, store
+from hsl.runtime.functions.arguments import MESSAGE_STAGES
 from hsl.runtime.log import Log
 from hsl.runtime.message import BytesBody, Field, Message
 from hsl.runtime.metrics import Metrics
@@ -99,10 +101,12 @@ class EmptyQueue:
     def quota(self, name: bytes) -> tuple[int, int]:
         return 0, 0
 
+    def reserve(self) -> int:
+        self.last += 1
+        return self.last
+
     async def apply(self, *, store: Sequence[Mail] = ()) -> list[int]:
-        count = sum(len(mail.entries) for mail in store)
-        self.last += count
-        return list(range(self.last - count + 1, self.last + 1))
+        return [entry.id or self.reserve() for mail in store for entry in mail.entries]
 
 
 @dataclass
@@ -203,6 +207,8 @@ class Workbench:
                 made = [RcptToContext(connection, transaction, item) for item in recipients]
             case "data":
                 made = [DataContext(connection, transaction, item, self.state) for item in recipients]
+            case "eod":
+                made = [EodContext(connection, transaction, self.state, time.time())]
             case "disconnect":
                 made = [DisconnectContext(connection, transaction)]
             case "predelivery":
@@ -279,7 +285,7 @@ class Workbench:
 
     def fields(self) -> Sequence[Field]:
         """The message's header fields as they are now; none where the stage has no message, or they are too many."""
-        if self.scene.stage != "data":
+        if self.scene.stage not in MESSAGE_STAGES:
             return ()
         try:
             return self.message.headers()
@@ -305,10 +311,11 @@ class Workbench:
         if isinstance(context, DataContext) and not verdict.error:
             finish(context, verdict)
 
-    async def data_result(self, failed: Verdict | None) -> tuple[Verdict, list[Mail]]:
-        """The one answer for all recipients, and what it stores."""
-        verdict = failed or choose(self.state.acts)
-        code = self.runner.reply("data", verdict).code
+    async def message_result(self, verdict: Verdict) -> tuple[Verdict, list[Mail]]:
+        """The one answer for all recipients, and what it stores. `verdict` is the last script's."""
+        if self.scene.stage == "data" and not verdict.error:
+            verdict = choose(self.state.acts)
+        code = self.runner.reply(self.scene.stage, verdict).code
         return verdict, await store(self.state, self.transaction, code)
 
 

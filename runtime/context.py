@@ -471,7 +471,41 @@ class RcptToContext(SessionContext):
         return arguments
 
 
-class DataContext(SessionContext):
+class MessageContext(SessionContext):
+    """A received message at the end of data: what describes it (sender, sender's IP and HELO, headers) is `state`'s."""
+
+    state: MessageState
+
+    @property
+    def senderip(self) -> str:
+        return self.state.senderip
+
+    @property
+    def senderhelo(self) -> bytes:
+        return self.state.senderhelo
+
+    @property
+    def sender(self) -> Address:
+        return self.state.sender
+
+    @property
+    def mail(self) -> MailModel:
+        """The message, for the library (hsl.library.host.HasMail)."""
+        return self.state.message.mail
+
+    def mail_object(self) -> MailMessage:
+        """`$arguments["mail"]`."""
+        return MailMessage(self.mail)
+
+
+ENVELOPE: Getters = {
+    "recipients": lambda c: Array.of(item.address.text for item in c.transaction.recipients),
+    "recipientdomains": lambda c: Array.of(item.address.host for item in c.transaction.recipients),
+    "actionid": lambda c: float(c.state.actionid),
+}
+
+
+class DataContext(MessageContext):
     """At the end of data, once per recipient (2015 "DATA", 2019 "Per recipient").
 
     What describes the message (sender, sender's IP and HELO, metadata, headers) lives in `state`, which all recipients
@@ -479,11 +513,7 @@ class DataContext(SessionContext):
     """
 
     stage = "data"
-    values: ClassVar[Getters] = RECIPIENT | {
-        "recipients": lambda c: Array.of(item.address.text for item in c.transaction.recipients),
-        "recipientdomains": lambda c: Array.of(item.address.host for item in c.transaction.recipients),
-        "actionid": lambda c: float(c.state.actionid),
-    }
+    values: ClassVar[Getters] = RECIPIENT | ENVELOPE
 
     def __init__(
         self, connection: Connection, transaction: Transaction, recipient: Recipient, state: MessageState
@@ -505,27 +535,37 @@ class DataContext(SessionContext):
         """Whether an action was taken for this recipient."""
         return len(self.state.acts) > self.first_act
 
-    @property
-    def senderip(self) -> str:
-        return self.state.senderip
-
-    @property
-    def senderhelo(self) -> bytes:
-        return self.state.senderhelo
-
-    @property
-    def sender(self) -> Address:
-        return self.state.sender
-
-    @property
-    def mail(self) -> MailModel:
-        """The message, for the library (hsl.library.host.HasMail)."""
-        return self.state.message.mail
-
     def arguments(self) -> Array:
         arguments = recipient_array(Recipient(self.recipient, self.transportid, self.original.params))
-        arguments.set(b"mail", MailMessage(self.mail))
+        arguments.set(b"mail", self.mail_object())
         return arguments
+
+
+class EodContext(MessageContext):
+    """At the end of data, once per message (2019 "Per message", and today); `ts` is when it was all there."""
+
+    stage = "eod"
+    values: ClassVar[Getters] = SENDER | ENVELOPE | {"transaction": lambda c: eod_transaction(c)}
+
+    def __init__(self, connection: Connection, transaction: Transaction, state: MessageState, ts: float) -> None:
+        super().__init__(connection, transaction)
+        self.state = state
+        self.ts = ts
+
+    def mail_object(self) -> MailMessage:
+        from hsl.runtime.functions.eod import EODMailMessage  # it needs what is declared here
+
+        return EODMailMessage(self.mail)
+
+    def arguments(self) -> Array:
+        return record(mail=self.mail_object())
+
+
+def eod_transaction(context: EodContext) -> Array:
+    """`$transaction` of a whole message: also when it came."""
+    transaction = transaction_array(context.transaction)
+    transaction.set(b"ts", context.ts)
+    return transaction
 
 
 class DisconnectContext(SessionContext):

@@ -92,9 +92,10 @@ class Destination:
 class DataOutcome:
     """What the server does at the end of data: store `mails` in one transaction, then send `reply(ids)`.
 
-    `ids` are the queue ids of the stored entries, in the order of `mails` and their entries.
+    `ids` are the queue ids of the stored entries, in the order of `mails` and their entries. `stage` is what decided.
     """
 
+    stage: str
     mails: list[Mail]
     reply: Callable[[Sequence[int]], Reply]
     disconnect: bool
@@ -168,15 +169,19 @@ async def run_data(
             decided = verdict
             break
         finish(context, verdict)
+    return await conclude(runner, "data", state, decided or choose(state.acts))
+
+
+async def conclude(runner: StageRunner, stage: str, state: MessageState, decided: Verdict) -> DataOutcome:
+    """The outcome of a message for which a stage has decided."""
+    transaction = state.transaction
     runner.services.shared.forget_message(transaction.id)
-    if decided is None:
-        decided = choose(state.acts)
     try:
-        mails = await store(state, transaction, runner.reply("data", decided).code)
+        mails = await store(state, transaction, runner.reply(stage, decided).code)
     except OSError as error:
         runner.services.log.error("message-unreadable", id=transaction.id, error=str(error))
         decided, mails = UNDECIDED, []
-    return DataOutcome(mails, partial(answer, runner, decided), decided.disconnect)
+    return DataOutcome(stage, mails, partial(answer, runner, stage, decided), decided.disconnect)
 
 
 def finish(context: DataContext, verdict: Verdict) -> None:
@@ -220,14 +225,14 @@ async def has_eightbit(version: Version) -> bool:
     return False
 
 
-def answer(runner: StageRunner, verdict: Verdict, ids: Sequence[int]) -> Reply:
+def answer(runner: StageRunner, stage: str, verdict: Verdict, ids: Sequence[int]) -> Reply:
     """The reply to the end of data; the queue ids stand in every 2xx that stored something."""
-    plain = runner.reply("data", verdict)
+    plain = runner.reply(stage, verdict)
     if not ids or plain.code >= 300:
         return plain
     queued = "queued as " + ",".join(map(str, ids[:IDS_SHOWN])) + (",..." if len(ids) > IDS_SHOWN else "")
     if verdict.reason is None:
-        return runner.reply("data", verdict, f"Ok: {queued}")
+        return runner.reply(stage, verdict, f"Ok: {queued}")
     *lines, last = verdict.reason  # cut before the ids are, whatever the script has to say
     last = text(string(last)[: MAX_TEXT - len(queued) - 3])
-    return runner.reply("data", replace(verdict, reason=(*lines[: MAX_LINES - 1], f"{last} ({queued})")))
+    return runner.reply(stage, replace(verdict, reason=(*lines[: MAX_LINES - 1], f"{last} ({queued})")))

@@ -102,6 +102,10 @@ class QueueMetrics(Protocol):
 class MailStore(QueueMetrics, Protocol):
     """What scripts can do with the queue: ask, and store mail of their own."""
 
+    def reserve(self) -> int:
+        """The id of an entry that may be stored later, with this id."""
+        ...
+
     async def apply(self, *, store: Sequence[Mail] = ()) -> list[int]:
         """Store in one transaction; the ids of the new entries. Returns when it is on disk; raises QueueFull."""
         ...

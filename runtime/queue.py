@@ -209,7 +209,8 @@ class SQLiteQueue(QueueView):
         Returns after the commit is on disk. The work goes on when the caller is cancelled. The arguments are copied
         at once (a large body is read later, in another thread). Of an entry in `update` state, due, retry, metadata,
         error, transportid, recipient, sender and quotas are stored; it is no longer claimed. Ids that are not, or no
-        longer, in the queue are ignored. The size of a new entry is its body's.
+        longer, in the queue are ignored. The size of a new entry is its body's, its id the next one unless it has one
+        from `reserve`.
 
         Raises QueueFull when the disk does not take it, QueueClosed, ValueError for an entry or a body that is not
         right, and what reading a body raises. Whatever it raises, nothing has changed, and claims stand.
@@ -232,6 +233,13 @@ class SQLiteQueue(QueueView):
         except asyncio.CancelledError:
             future.add_done_callback(self._log_abandoned)
             raise
+
+    def reserve(self) -> int:
+        """The id of an entry that may be stored later, with this id; without it `apply` gives it the next one.
+
+        It is nobody else's while this queue is open. One that was never stored may be given again after a restart.
+        """
+        return self._spool.reserve()
 
     def _write_files(self, job: Job) -> None:
         """In a thread of the pool: a job's large bodies go to disk before the job goes to the writer."""

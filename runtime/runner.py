@@ -159,7 +159,7 @@ class StageRunner:
         row = STAGES[stage]
         answer = find_answer(row, verdict)
         code = verdict.code or answer.code
-        if stage == "data" and verdict.action == "defer" and verdict.code is None:
+        if stage in ("data", "eod") and verdict.action == "defer" and verdict.code is None:
             code = self.services.defer_code
         lines = (answer.text,) if verdict.error else verdict.reason or (default_text or answer.text,)
         close = verdict.disconnect or (row.closes and code >= 400)

@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote
 
@@ -356,10 +357,11 @@ class Spool:
 
     def _adopt_stored(self) -> None:
         query = self._connection.execute
-        self._next_entry, self._next_body = (
+        next_entry, self._next_body = (
             1 + query("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?", (name,)).fetchall()[0][0]
             for name in ("entry", "body")
         )
+        self._entry_ids: Iterator[int] = count(next_entry)
         self._shared = dict(query("SELECT body, count(*) FROM entry GROUP BY body HAVING count(*) > 1"))
         self._files = dict(query("SELECT id, file FROM body WHERE file IS NOT NULL"))
 
@@ -382,6 +384,10 @@ class Spool:
 
     def rows(self) -> Iterator[Row]:
         return read_rows(self._connection)
+
+    def reserve(self) -> int:
+        """The next entry's id. Any thread may: a step of `count` is one instruction under the GIL."""
+        return next(self._entry_ids)
 
     # writing
 
@@ -444,8 +450,7 @@ class Spool:
             changes.files[body] = mail.file
         if len(mail.rows) > 1:
             changes.shared[body] = len(mail.rows)
-        mail.rows = [numbered(row, self._next_entry + place, body, mail.size) for place, row in enumerate(mail.rows)]
-        self._next_entry += len(mail.rows)
+        mail.rows = [numbered(row, row[ID] or self.reserve(), body, mail.size) for row in mail.rows]
         changes.rows += mail.rows
 
     def _write(self, changes: Changes) -> None:

@@ -12,7 +12,19 @@ from dataclasses import dataclass, field
 from hsl.builtins import Chapter, Registry
 from hsl.compiler import Environment, Loader, Variable
 from hsl.library import core_registry
-from hsl.runtime.functions import attachments, delivery, dlp, mailauth, mailing, message, metrics, queue, session, state
+from hsl.runtime.functions import (
+    attachments,
+    delivery,
+    dlp,
+    eod,
+    mailauth,
+    mailing,
+    message,
+    metrics,
+    queue,
+    session,
+    state,
+)
 from hsl.runtime.reply import Enhanced
 from hsl.runtime.verdict import Verdict
 
@@ -30,6 +42,7 @@ CHAPTERS: tuple[Chapter, ...] = (
     dlp.chapter,
     attachments.chapter,
     attachments.queued,
+    eod.chapter,
     delivery.both,
     delivery.before,
     delivery.after,
@@ -135,6 +148,17 @@ ENVELOPE = (
     *GREETED,
     *SENDER_NAMES,
     Variable("senderparams", "array", "The parameters of MAIL FROM, name to value"),
+)
+MESSAGE_NAMES = (
+    Variable("recipients", "array", "The addresses of all recipients, in order"),
+    Variable("recipientdomains", "array", "The domains of all recipients, in order"),
+    Variable("actionid", "number", "Grows with each action and recipient of the message"),
+)
+RECEIVED = Variable(
+    "transaction",
+    "array",
+    "The envelope",
+    keys=(*TRANSACTION.keys, Variable("ts", "number", "When the message was all there, Unix time in seconds")),
 )
 QUEUED = (
     Variable(
@@ -363,11 +387,7 @@ TABLE: tuple[Stage, ...] = (
             ENVELOPE,
             RECIPIENT_NAMES,
             arguments(*RECIPIENT_KEYS, Variable("mail", "object", "The message, a MailMessage")),
-            (
-                Variable("recipients", "array", "The addresses of all recipients, in order"),
-                Variable("recipientdomains", "array", "The domains of all recipients, in order"),
-                Variable("actionid", "number", "Grows with each action and recipient of the message"),
-            ),
+            MESSAGE_NAMES,
         ),
         implicit("deliver"),
         failure("defer"),
@@ -376,6 +396,24 @@ TABLE: tuple[Stage, ...] = (
             "delete": Answer(250, (2, 0, 0), "Ok"),
             "held": Answer(250, (2, 0, 0), "Ok"),  # Quarantine() with reject false
             "quarantine": Answer(550, (5, 7, 1), POLICY),
+            "reject": Answer(550, (5, 7, 1), POLICY),
+            "defer": Answer(421, (4, 7, 1), LATER),
+        },
+        Answer(421, (4, 3, 0), TROUBLE),
+    ),
+    Stage(
+        "eod",
+        "At the end of data, once for the message; it queues what the script queues, when it accepts",
+        variables(
+            ENVELOPE,
+            arguments(Variable("mail", "object", "The message, an EODMailMessage")),
+            MESSAGE_NAMES,
+            (RECEIVED,),
+        ),
+        implicit("defer"),
+        failure("defer"),
+        {
+            "accept": Answer(250, (2, 0, 0), "Ok"),
             "reject": Answer(550, (5, 7, 1), POLICY),
             "defer": Answer(421, (4, 7, 1), LATER),
         },

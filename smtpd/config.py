@@ -110,6 +110,7 @@ class Phases(Section):
     mailfrom: Phase = Phase()
     rcptto: Phase = Phase()
     data: Phase = Phase()
+    eod: Phase = Phase()
     disconnect: Phase = Phase()
 
 

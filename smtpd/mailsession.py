@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hsl.runtime.context import MailFromContext, RcptToContext, SessionContext
-from hsl.runtime.data import DataOutcome, run_data
+from hsl.runtime.data import DataOutcome
+from hsl.runtime.eod import run_message, stage_of
 from hsl.runtime.intake import Intake
 from hsl.runtime.message import Message
 from hsl.runtime.model import Address, Recipient, Transaction
@@ -340,7 +341,7 @@ class MailSession(Wire):
         elif reader.fault is None:
             await self.reply(reply(250, f"{size} octets received", (2, 0, 0)))
         elif known is None:
-            await self.answer("data", ACCEPT, reader.fault)
+            await self.answer(stage_of(self.runner), ACCEPT, reader.fault)
         else:
             await self.reply(reader.fault)
 
@@ -350,13 +351,13 @@ class MailSession(Wire):
         if fault is None and count_received(head) > MAX_RECEIVED:
             fault = LOOP
         if fault is not None:
-            self.server.log_verdict("data", action_of(fault), fault, self.connection, self.transaction)
+            self.server.log_verdict(stage_of(self.runner), action_of(fault), fault, self.connection, self.transaction)
             return fault
         try:
             message = Message(intake, self.trace(head))
-            outcome = await run_data(self.runner, self.connection, self.transaction, message)
+            outcome = await run_message(self.runner, self.connection, self.transaction, message)
         except Exception as error:
-            self.server.log.error("stage-failed", stage="data", ip=self.peer_ip, error=repr(error))
+            self.server.log.error("stage-failed", stage=stage_of(self.runner), ip=self.peer_ip, error=repr(error))
             return INTERNAL
         return outcome if outcome.mails else self.conclude(outcome, [], self.transaction, intake.size)
 
@@ -374,7 +375,7 @@ class MailSession(Wire):
             ids = await self.server.queue.apply(store=outcome.mails)
             return self.conclude(outcome, ids, transaction, intake.size)
         except QueueFull:
-            self.server.log_verdict("data", "defer", NO_SPACE, self.connection, transaction)
+            self.server.log_verdict(outcome.stage, "defer", NO_SPACE, self.connection, transaction)
             return NO_SPACE
         except Exception as error:
             self.server.log.error("queue-failed", transaction=transaction.id, error=repr(error))
@@ -388,7 +389,7 @@ class MailSession(Wire):
             answer = Reply(answer.code, answer.lines, answer.enhanced, close=True)
         sender = transaction.sender
         self.server.log_verdict(
-            "data", action_of(answer), answer, self.connection, transaction,
+            outcome.stage, action_of(answer), answer, self.connection, transaction,
             sender=sender and (sender.path or "<>"),
             recipient=b",".join(item.address.path for item in transaction.recipients[:20]),
             queue=",".join(map(str, ids[:20])), size=size,

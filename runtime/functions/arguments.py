@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound=Context)
 
-SESSION_STAGES = ("connect", "helo", "auth", "mailfrom", "rcptto", "data", "disconnect")
+MESSAGE_STAGES = ("data", "eod")
+SESSION_STAGES = ("connect", "helo", "auth", "mailfrom", "rcptto", *MESSAGE_STAGES, "disconnect")
 QUEUE_STAGES = ("predelivery", "postdelivery")
 ALL_STAGES = SESSION_STAGES + QUEUE_STAGES
 

@@ -19,12 +19,12 @@ from hsl.mime.stream import open_version
 from hsl.mime.tree import Part
 from hsl.regex import compile_pattern
 from hsl.run import Run
-from hsl.runtime.context import DataContext, QueueContext
-from hsl.runtime.functions.arguments import QUEUE_STAGES, host
+from hsl.runtime.context import MessageContext, QueueContext
+from hsl.runtime.functions.arguments import MESSAGE_STAGES, QUEUE_STAGES, host
 from hsl.runtime.model import Body, QueueEntry
 from hsl.values import Array, Object, Value
 
-chapter = Chapter("Message and attachments", stages=["data"])
+chapter = Chapter("Message and attachments", stages=MESSAGE_STAGES)
 queued = Chapter("Message and attachments", stages=QUEUE_STAGES)
 
 TURN: Final = 16  # pieces of a file between two turns of other scripts
@@ -69,7 +69,7 @@ def get_mail_message(run: Run) -> Object:
         $mail = GetMailMessage();
         $mail->addHeader("X-Parts", string(length($mail->getParts())));
     """
-    return MailMessage(host(run, DataContext).mail)
+    return host(run, MessageContext).mail_object()
 
 
 @chapter.function("GetMailFile")
@@ -83,7 +83,7 @@ def get_mail_file(run: Run, options: MailFileOptions | None = None) -> Object:
         while (is_string($line = $file->readline()))
             if ($line == "") break;
     """
-    message = host(run, DataContext).state.message
+    message = host(run, MessageContext).state.message
     changes = options is not None and options.changes
     return File.over(open_version(message.version() if changes else message.received()))
 
@@ -126,7 +126,7 @@ def discard_mail_data_changes(run: Run) -> float:
         AddHeader("X-Spam", "yes");
         echo DiscardMailDataChanges();  // expect: 1
     """
-    return float(host(run, DataContext).mail.reset())
+    return float(host(run, MessageContext).mail.reset())
 
 
 # --- attachments by their ids
@@ -212,7 +212,7 @@ def remove_attachments(run: Run, attachmentids: bytes | Array) -> None:
 
 
 def root(run: Run) -> MIMEPart:
-    return MailMessage(host(run, DataContext).mail)
+    return MailMessage(host(run, MessageContext).mail)
 
 
 def parts_where(run: Run, wanted: bytes, subject: Callable[[MIMEPart], bytes | None]) -> Array:

@@ -10,12 +10,12 @@ from hsl.builtins import Chapter, Options, option
 from hsl.errors import ScriptError, near
 from hsl.library.mime import MailMessage
 from hsl.run import Run
-from hsl.runtime.context import DataContext, text
+from hsl.runtime.context import MessageContext, text
 from hsl.runtime.dlp import MAX_RULES, TOO_DEEP, UNKNOWN, Item, Rule, Scan, read_rule
-from hsl.runtime.functions.arguments import host
+from hsl.runtime.functions.arguments import MESSAGE_STAGES, host
 from hsl.values import Array, Value, to_string, type_name
 
-chapter = Chapter("Scanners", stages=["data"])
+chapter = Chapter("Scanners", stages=MESSAGE_STAGES)
 MAX_DEPTH = 100
 
 
@@ -75,7 +75,7 @@ def scan_dlp(run: Run, patterns: Array | None = None, options: DLPOptions | None
 
 def look_at_parts(run: Run, scan: Scan) -> None:
     """The parts as they came, those that hold a content of their own."""
-    message = MailMessage(host(run, DataContext).mail)
+    message = MailMessage(host(run, MessageContext).mail)
     for part in message.tree(run).walk():
         if part.children or scan.done:
             continue
@@ -89,7 +89,7 @@ def look_at_parts(run: Run, scan: Scan) -> None:
 
 def read_rules(run: Run, patterns: Array | None) -> Mapping[bytes, Rule]:
     """The rules that are meant: all that are configured, some of them by name, or a script's own."""
-    known = host(run, DataContext).services.dlp
+    known = host(run, MessageContext).services.dlp
     if patterns is None:
         return known
     if len(patterns) > MAX_RULES:

@@ -18,14 +18,14 @@ from hsl.library.dmarc import NoAnswer, Policies, Record, author_domain, to_asci
 from hsl.library.mailauth import Questions, check_spf
 from hsl.library.taglists import TagError, parse_tags
 from hsl.run import Run
-from hsl.runtime.context import DataContext, string
+from hsl.runtime.context import DataContext, MessageContext, string
 from hsl.runtime.data import Act, Destination, MessageState, make_entry
-from hsl.runtime.functions.arguments import host
+from hsl.runtime.functions.arguments import MESSAGE_STAGES, host
 from hsl.runtime.message import Field, Version
 from hsl.runtime.verdict import Verdict, VerdictReached
 from hsl.values import Array, Value
 
-chapter = Chapter("DKIM", stages=["data"])
+chapter = Chapter("DKIM", stages=MESSAGE_STAGES)
 
 BEST_FIRST = ("pass", "temperror", "fail", "permerror", "none")
 MAX_LIMIT = 100  # signatures that DKIMSDID() may be told to verify
@@ -57,7 +57,7 @@ def scan_dmarc(run: Run, options: DMARCOptions | None = None) -> Array | bytes:
         if (is_array($dmarc) and array_includes("reject", $dmarc)) Reject("DMARC");
     """
     options = options or DMARCOptions()
-    state = host(run, DataContext).state
+    state = host(run, MessageContext).state
     check = DMARCCheck(run, state, options)
     author = author_domain(check.message)
     if author is None:
@@ -165,7 +165,7 @@ def dkim_sdid(run: Run, explicitdomains: Array | None = None, options: SDIDOptio
             raise ScriptError("DKIMSDID(): parameter 1 (explicitdomains): wanted strings")
         found[domain.lower()] = "none"
     explicit = bool(found)
-    message = read_message(run, host(run, DataContext).state)
+    message = read_message(run, host(run, MessageContext).state)
     questions = Questions(run, "DKIMSDID")
     for field in message.named(SIGNATURE):
         domain = signer(field)
@@ -203,7 +203,7 @@ def dkim_adsp(run: Run) -> Array:
     Example:
         $discard = array_includes("discard", DKIMADSP());
     """
-    message = read_message(run, host(run, DataContext).state)
+    message = read_message(run, host(run, MessageContext).state)
     author = author_domain(message)
     if author is None:
         return Array()
@@ -249,7 +249,7 @@ class DeliverOptions(Options):
     discard_changes: bool = option(False, "Sign and deliver the message as it was received, without any edit.")
 
 
-@chapter.function("DeliverWithDKIM", halts=True)
+@chapter.function("DeliverWithDKIM", stages=["data"], halts=True)
 def deliver_with_dkim(
     run: Run, selector: bytes, domain: bytes, key: Value, options: DeliverOptions | None = None
 ) -> NoReturn:

@@ -12,10 +12,11 @@ from typing import NoReturn
 from hsl.builtins import Chapter, Options, option
 from hsl.errors import ScriptError
 from hsl.run import Run
-from hsl.runtime.context import DataContext, string, text
+from hsl.runtime.context import DataContext, MessageContext, string, text
 from hsl.runtime.data import Destination, act
 from hsl.runtime.dsnrequest import SENDER_PARAMS
 from hsl.runtime.functions.arguments import (
+    MESSAGE_STAGES,
     host,
     is_helo,
     metadata_array,
@@ -39,8 +40,8 @@ from hsl.values import Array, Value
 
 actions = Chapter("Actions on a message", stages=["data"])
 arguments = Chapter("Arguments of a message", stages=["data"])
-headers = Chapter("Headers", stages=["data"])
-scanners = Chapter("Scanners", stages=["data"])
+headers = Chapter("Headers", stages=MESSAGE_STAGES)
+scanners = Chapter("Scanners", stages=MESSAGE_STAGES)
 
 
 HISTORY = ("REJECT", "DELETE", "DELIVER", "DEFER", "ERROR")
@@ -252,7 +253,7 @@ class HistoryOptions(Options):
     reason: bytes | None = option(None, "A reason.")
 
 
-@actions.function("History")
+@actions.function("History", stages=MESSAGE_STAGES)
 def history(run: Run, action: bytes, recipient: bytes | Array, options: HistoryOptions | None = None) -> bool:
     """Write a line `history` to the log, and return true: what a script decided about a recipient (2019).
 
@@ -265,7 +266,7 @@ def history(run: Run, action: bytes, recipient: bytes | Array, options: HistoryO
     if name not in HISTORY:
         raise ScriptError(f"History(): parameter 1 (action): wanted one of {', '.join(HISTORY)}, got {name[:60]!r}")
     options = options or HistoryOptions()
-    context = host(run, DataContext)
+    context = host(run, MessageContext)
     sender = context.state.sender
     if options.sender is not None:
         sender = want_address("History", "option sender", options.sender, null=True)
@@ -385,7 +386,7 @@ def get_header(run: Run, name: bytes, decode: bool = True) -> bytes | None:
     Example:
         echo GetHeader("subject");
     """
-    return host(run, DataContext).state.message.get(name, decode)
+    return host(run, MessageContext).state.message.get(name, decode)
 
 
 @headers.function("GetHeaders")
@@ -397,7 +398,7 @@ def get_headers(run: Run, name: bytes | bool, decode: bool = True) -> Array:
     """
     if name is False:
         raise ScriptError("GetHeaders(): parameter 1 (name): wanted a name or true, got false")
-    return Array.of(host(run, DataContext).state.message.get_all(None if name is True else bytes(name), decode))
+    return Array.of(host(run, MessageContext).state.message.get_all(None if name is True else bytes(name), decode))
 
 
 @headers.function("AddHeader")
@@ -407,7 +408,7 @@ def add_header(run: Run, name: bytes, value: bytes, refold: bool = True) -> None
     Example:
         AddHeader("X-Spam", "no");
     """
-    host(run, DataContext).state.message.add(name, value, refold)
+    host(run, MessageContext).state.message.add(name, value, refold)
 
 
 @headers.function("SetHeader")
@@ -417,7 +418,7 @@ def set_header(run: Run, name: bytes, value: bytes, refold: bool = True) -> floa
     Example:
         SetHeader("Subject", "[list] " . GetHeader("Subject"));
     """
-    return float(host(run, DataContext).state.message.set(name, value, refold))
+    return float(host(run, MessageContext).state.message.set(name, value, refold))
 
 
 @headers.function("PrependHeader")
@@ -427,7 +428,7 @@ def prepend_header(run: Run, name: bytes, value: bytes, refold: bool = True) -> 
     Example:
         PrependHeader("Subject", "[list] ");
     """
-    return float(host(run, DataContext).state.message.prepend(name, value, refold))
+    return float(host(run, MessageContext).state.message.prepend(name, value, refold))
 
 
 @headers.function("AppendHeader")
@@ -437,7 +438,7 @@ def append_header(run: Run, name: bytes, value: bytes, refold: bool = True) -> f
     Example:
         AppendHeader("Subject", " (checked)");
     """
-    return float(host(run, DataContext).state.message.append(name, value, refold))
+    return float(host(run, MessageContext).state.message.append(name, value, refold))
 
 
 @headers.function("DelHeader")
@@ -447,7 +448,7 @@ def del_header(run: Run, name: bytes) -> float:
     Example:
         DelHeader("X-Spam");
     """
-    return float(host(run, DataContext).state.message.delete(name))
+    return float(host(run, MessageContext).state.message.delete(name))
 
 
 @headers.function("GetRoute")
@@ -460,7 +461,7 @@ def get_route(run: Run, extended_result: bool = False) -> Array:
     Example:
         foreach (GetRoute() as $hop) echo $hop["ip"] ?? "unknown";
     """
-    values = host(run, DataContext).state.message.get_all(b"received", decode=False)
+    values = host(run, MessageContext).state.message.get_all(b"received", decode=False)
     return Array.of(record_of(read_received(value), HOP if extended_result else SHORT_HOP) for value in values)
 
 
@@ -500,7 +501,7 @@ def get_dsn_header(run: Run, name: bytes, skip_decode: bool = False) -> bytes | 
 
 
 def dsn_report(run: Run) -> Report | None:
-    state = host(run, DataContext).state
+    state = host(run, MessageContext).state
     version = state.message.version()
     if state.report is None or state.report[0] != version.serial:
         state.report = version.serial, read_report(version, run.tick)
@@ -549,7 +550,7 @@ def scan_sa(run: Run, options: SpamOptions | None = None) -> float | Array:
         if (ScanSA() > 5) SetHeader("X-Spam", "yes");
     """
     options = options or SpamOptions()
-    context = host(run, DataContext)
+    context = host(run, MessageContext)
     state, version = context.state, context.state.message.version()
     try:
         if state.spam is None or state.spam[0] != version.serial:
@@ -575,7 +576,7 @@ def scan_rpd(run: Run, options: OutbreakOptions | None = None) -> float | bytes 
         if (ScanRPD() == 100) Reject("Spam");
     """
     options = options or OutbreakOptions()
-    state = host(run, DataContext).state
+    state = host(run, MessageContext).state
     asked = state.message.version().serial, options.senderip, options.mailfrom
     try:
         if state.outbreak is None or state.outbreak[0] != asked:
@@ -600,7 +601,7 @@ def scan_rpd(run: Run, options: OutbreakOptions | None = None) -> float | bytes 
 
 def classify(run: Run, options: OutbreakOptions) -> tuple[int, str]:
     """Ask the outbreak scanner."""
-    context = host(run, DataContext)
+    context = host(run, MessageContext)
     envelope = context.state.envelope()
     if options.senderip is not None:
         envelope = replace(envelope, remoteip=text(options.senderip))
@@ -666,7 +667,7 @@ def scan_viruses(run: Run, options: VirusOptions) -> Array:
 
 def find_viruses(run: Run) -> Sequence[str]:
     """What the virus scanner says of the message as it is now; asked once."""
-    context = host(run, DataContext)
+    context = host(run, MessageContext)
     state, version = context.state, context.state.message.version()
     if state.viruses is None or state.viruses[0] != version.serial:
         state.viruses = version.serial, run.wait(context.services.viruses.scan_viruses(version))

@@ -26,6 +26,7 @@ from hsl.runtime.context import (
 )
 from hsl.runtime.data import act
 from hsl.runtime.functions.arguments import (
+    MESSAGE_STAGES,
     FingerprintOptions,
     RefusalOptions,
     host,
@@ -44,7 +45,7 @@ from hsl.runtime.verdict import Verdict, VerdictReached
 from hsl.values import Array, type_name
 
 chapter = Chapter("SMTP session")
-REFUSING = ("connect", "helo", "auth", "mailfrom", "rcptto", "data")
+REFUSING = ("connect", "helo", "auth", "mailfrom", "rcptto", *MESSAGE_STAGES)
 CODE = re.compile(r"([45]\d\d)(?:[ -]|\Z)")
 
 
@@ -286,7 +287,7 @@ def get_extensions(run: Run) -> Array:
     return strings(host(run, HeloContext).extensions)
 
 
-@chapter.function("GetTLS", stages=["helo", "auth", "mailfrom", "rcptto", "data"])
+@chapter.function("GetTLS", stages=["helo", "auth", "mailfrom", "rcptto", *MESSAGE_STAGES])
 def get_tls(run: Run, options: FingerprintOptions | None = None) -> Array:
     """Return how the session is encrypted: `started`, and if so `protocol`, `cipher` (older: `ciphers`), `keysize`.
 

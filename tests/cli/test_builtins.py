@@ -184,7 +184,7 @@ UNKNOWN = [
     (["zzzzzzzz"], "there is no function zzzzzzzz()\n"),
     (
         ["--stage", "helo", "ScanSA"],
-        "there is no function ScanSA() in helo\nhint: ScanSA() is only available in data\n",
+        "there is no function ScanSA() in helo\nhint: ScanSA() is only available in data and eod\n",
     ),
 ]
 

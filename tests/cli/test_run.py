@@ -102,6 +102,12 @@ def test_a_script_that_includes_itself(invoke: Invoke, script: Script) -> None:
 
 # ------------------------------------------------------------ stages
 
+QUEUE_ALL = """
+$arguments["mail"]->addHeader("X-A", "b");
+foreach ($transaction["recipients"] as $rcpt)
+    $arguments["mail"]->queue("", $rcpt["address"], $rcpt["transportid"], ["hold" => true, "jobid" => "j"]);
+Accept();
+"""
 ON_STAGES = [
     ("connect", [], "Accept();", ["verdict: accept", "reply: 220 ESMTP"]),
     ("connect", ["--ip", "2001:db8::1"], "echo $senderip;", ["2001:db8::1", "verdict: accept (no verdict)"]),
@@ -116,6 +122,8 @@ ON_STAGES = [
     ("data", [], 'Quarantine("q");', ["verdict: quarantine", "reply: ", "queued: ", "quarantine=q"]),
     ("data", [], 'SetDelayedDeliver(60); Deliver();', ["delay: 60", "queued: recipient@example.net defer", "delay=60"]),
     ("data", [], "Delete();", ["verdict: delete", "reply: 250 "]),
+    ("eod", [], "", ["verdict: defer (no verdict)", "reply: 421 4.7.1 "]),
+    ("eod", [], QUEUE_ALL, ["verdict: accept", "reply: 250 ", "header: +X-A: b", "hold transport=default", "jobid=j"]),
     ("disconnect", [], "", ["verdict: pass (no verdict)"]),
     ("predelivery", [], 'SetSourceIP("netaddr:3");', ["verdict: try (no verdict)", "source ip: 192.0.2.3 (netaddr:3)"]),
     ("predelivery", [], 'SetDestination("mx.example", 26);', ["destination: mx.example:26"]),

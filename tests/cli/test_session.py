@@ -418,7 +418,7 @@ async def test_wrong_commands(start: Start, line: str, wanted: str) -> None:
 
 async def test_a_message_belongs_to_a_stage(start: Start) -> None:
     session = await start()
-    assert await fed(session, ":message x.eml") == ["error: a message belongs to a stage: :stage data"]
+    assert await fed(session, ":message x.eml") == ["error: a message belongs to a stage: :stage data or :stage eod"]
 
 
 async def test_quit(start: Start) -> None:

@@ -12,6 +12,7 @@ from hsl.run import Budget
 from hsl.runtime.clock import SettableClock
 from hsl.runtime.data import DataOutcome, run_data
 from hsl.runtime.dlp import read_rule
+from hsl.runtime.eod import run_message
 from hsl.runtime.log import Log
 from hsl.runtime.message import BytesBody, Message
 from hsl.runtime.metrics import Metrics
@@ -59,6 +60,12 @@ class FakeQueue:
     def quota(self, name: bytes) -> tuple[int, int]:
         held = [entry for mail in self.stored for entry in mail.entries if name in entry.quotas]
         return len(held), sum(entry.size for entry in held)
+
+    reserved: int = 500
+
+    def reserve(self) -> int:
+        self.reserved += 1
+        return self.reserved
 
     async def apply(self, *, store: Sequence[Mail] = ()) -> list[int]:
         if self.full:
@@ -186,6 +193,17 @@ class World:
         self.transaction.senderparams = params or {}
         runner = self.runner(data=script) if script else self.runner()
         return await run_data(runner, self.connection, self.transaction, Message(BytesBody(body), TRACE))
+
+    async def eod(
+        self, script: str, *recipients: str, body: bytes = MAIL, params: dict[str, str] | None = None
+    ) -> DataOutcome:
+        """Run an eod script for a message to these recipients."""
+        named = recipients or ("bob@example.com",)
+        self.transaction.recipients = [Recipient(Address.of(item.encode()), "outbound") for item in named]
+        self.transaction.senderparams = params or {}
+        return await run_message(
+            self.runner(eod=script), self.connection, self.transaction, Message(BytesBody(body), TRACE)
+        )
 
     def logged(self, *parts: str) -> list[str]:
         """The log lines that contain all these parts."""

@@ -19,6 +19,7 @@ from hsl.runtime.context import (
     Context,
     DataContext,
     DisconnectContext,
+    EodContext,
     HeloContext,
     MailFromContext,
     PostDeliveryContext,
@@ -53,6 +54,7 @@ def contexts(world: Any) -> list[Context]:
         MailFromContext(connection, transaction, Address.of(b"a@b.example"), {}),
         RcptToContext(connection, transaction, bob),
         DataContext(connection, transaction, bob, state),
+        EodContext(connection, transaction, state, 12.5),
         DisconnectContext(connection, transaction),
         PreDeliveryContext(entry, DeliveryPlan(entry.sender, entry.recipient), 30, "h-1"),
         PostDeliveryContext(entry, taken, None, 30),
@@ -65,6 +67,8 @@ async def judged(world: Any, context: Context, reached: VerdictReached) -> None:
     if isinstance(context, DataContext):
         finish(context, reached.verdict)
         await store(context.state, context.transaction, runner.reply("data", choose(context.state.acts)).code)
+    elif isinstance(context, EodContext):
+        await store(context.state, context.transaction, runner.reply("eod", reached.verdict).code)
     elif context.stage not in ("disconnect", "predelivery", "postdelivery"):
         runner.reply(context.stage, reached.verdict)
 
@@ -87,7 +91,7 @@ def names(stage: str) -> list[str]:
     return [builtin.name for builtin in registry(stage).unique() if builtin.name not in CORE]
 
 
-STAGES = ("connect", "helo", "auth", "mailfrom", "rcptto", "data", "disconnect", "predelivery", "postdelivery")
+STAGES = ("connect", "helo", "auth", "mailfrom", "rcptto", "data", "eod", "disconnect", "predelivery", "postdelivery")
 
 
 @pytest.mark.parametrize("stage", STAGES)

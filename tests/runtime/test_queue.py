@@ -796,3 +796,20 @@ async def test_quotas_count_what_is_queued(tmp_path: Path) -> None:
         assert (queue.quota(b"later"), queue.quota(odd)) == ((1, 5), (1, 5))
         await queue.apply(delete=[one])
         assert (queue.quota(b"later"), queue.quota(odd)) == ((0, 0), (0, 0))
+
+
+async def test_a_reserved_id_is_the_entrys_own(tmp_path: Path) -> None:
+    """Whatever is stored in between; and lists stay in the order of ids."""
+    async with opened(tmp_path) as queue:
+        reserved = [queue.reserve() for _ in range(3)]
+        [other] = await queue.apply(store=[mail()])
+        assert other not in reserved
+        assert await queue.apply(store=[mail(b"x", entry(id=reserved[2]), entry(), entry(id=reserved[0]))]) == [
+            reserved[2], other + 1, reserved[0],
+        ]  # fmt: skip
+        ids = [item.id for item in queue.entries()]
+        assert ids == [reserved[0], reserved[2], other, other + 1]
+        assert [item.id for item in queue.entries(limit=2, after=reserved[0])] == ids[1:3]
+    async with opened(tmp_path) as queue:
+        assert [item.id for item in queue.entries()] == ids
+        assert queue.reserve() > max(ids)

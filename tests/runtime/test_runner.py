@@ -98,8 +98,8 @@ async def test_without_a_hook_the_stage_s_own_verdict(world: Any) -> None:
 
 
 async def test_hooks_of_stages_that_do_not_exist(world: Any) -> None:
-    with pytest.raises(ValueError, match="eod"):
-        StageRunner({"eod": world.runner(connect="").hooks["connect"]}, world.services, Budget())
+    with pytest.raises(ValueError, match="proxy"):
+        StageRunner({"proxy": world.runner(connect="").hooks["connect"]}, world.services, Budget())
 
 
 async def test_a_script_error_is_logged_whole_and_answered_generically(world: Any) -> None:

@@ -14,6 +14,7 @@ from hsl.runtime.context import (
     Context,
     DataContext,
     DisconnectContext,
+    EodContext,
     HeloContext,
     MailFromContext,
     PostDeliveryContext,
@@ -37,7 +38,7 @@ from hsl.runtime.model import (
 from hsl.runtime.stages import CHAPTERS, STAGES, TABLE, environment, registry, stages_of
 from hsl.values import Array, Value, to_text, type_name
 
-NAMES = ["connect", "helo", "auth", "mailfrom", "rcptto", "data", "disconnect", "predelivery", "postdelivery"]
+NAMES = ["connect", "helo", "auth", "mailfrom", "rcptto", "data", "eod", "disconnect", "predelivery", "postdelivery"]
 
 ENTRY = QueueEntry(
     transaction="t-9",
@@ -87,6 +88,7 @@ def contexts(world: Any) -> dict[str, Context]:
         MailFromContext(connection, transaction, Address.of(b"Eve@Example.NET"), {"SIZE": "1"}),
         RcptToContext(connection, transaction, recipient),
         DataContext(connection, transaction, recipient, state),
+        EodContext(connection, transaction, state, 12.5),
         DisconnectContext(connection, transaction, "QUIT"),
         PreDeliveryContext(ENTRY, plan, 30, "holder"),
         PostDeliveryContext(ENTRY, both, "BOUNCE", 30, None),
@@ -190,6 +192,7 @@ DEFAULTS = [  # reference 2019: implicit termination, script error
     ("mailfrom", "accept", "defer"),
     ("rcptto", "accept", "defer"),
     ("data", "deliver", "defer"),
+    ("eod", "defer", "defer"),
     ("disconnect", "pass", "pass"),
     ("predelivery", "try", "queue"),
     ("postdelivery", "default", "default"),
@@ -221,7 +224,7 @@ ELSEWHERE = [
     ("Reschedule", ("predelivery",)),
     ("GenerateDSN", ("predelivery", "postdelivery")),
     ("Abort", ("data",)),
-    ("Accept", ("connect", "helo", "auth", "mailfrom", "rcptto")),
+    ("Accept", ("connect", "helo", "auth", "mailfrom", "rcptto", "eod")),
     ("rate", tuple(NAMES)),
     ("strlen", ()),
 ]
@@ -235,7 +238,7 @@ def test_stages_of(name: str, stages: tuple[str, ...]) -> None:
 OUT_OF_STAGE = [
     ("rcptto", "Reschedule(3);", "Reschedule() is only available in predelivery"),
     ("data", 'CurrentConnections("a", "b", 1);', "CurrentConnections() is only available in predelivery"),
-    ("predelivery", "ScanSA();", "ScanSA() is only available in data"),
+    ("predelivery", "ScanSA();", "ScanSA() is only available in data and eod"),
     ("connect", "Bounce();", "Bounce() is only available in predelivery and postdelivery"),
 ]
 
@@ -249,4 +252,4 @@ def test_out_of_stage_is_a_compile_error(world: Any, stage: str, script: str, hi
 
 def test_an_unknown_stage() -> None:
     with pytest.raises(KeyError):
-        environment("eod")
+        environment("proxy")

@@ -21,8 +21,7 @@ DATA = Path(__file__).parents[1] / "data"
 ERAS = {"2015-04": "2015", "earlier": "2019", "2019-12": "2019"}  # sections of the older names; `earlier`: deprecated
 CONSTRUCTS = frozenset({"isset", "unset", "echo"})  # statements and expressions of the language, not functions
 CALLED = frozenset({"FFIFunction"})  # what FFI->func() gives: a value to be called, not a name
-LATER = frozenset({"eod", "proxy"})  # stages that there are not
-LATER_CLASSES = frozenset({"EODMailMessage"})  # of these stages
+LATER = frozenset({"proxy"})  # stages that there are not
 ERRATA = {  # what the catalogue says otherwise than it can be meant, and what we take
     "str_chunk: lenght": "a number",
     "str_chunk: firstlenght": "a number",
@@ -269,9 +268,7 @@ def mismatch(where: str, wanted: Wanted, ours: dict[str, Any]) -> list[str]:
 
 def in_question(item: Named) -> bool:
     """Whether the library is to have a name. What today's stages have is compared with the table of the stages."""
-    if item.stage in LATER or item.name.split(".")[0] in LATER_CLASSES:
-        return False
-    return item.era != "2026" or item.stage == "core"
+    return item.stage not in LATER and (item.era != "2026" or item.stage == "core")
 
 
 def missing(names: Iterable[Named]) -> list[Named]:

@@ -121,6 +121,7 @@ class FakeRunner:
 @dataclass
 class FakeOutcome:
     mails: list
+    stage = "data"
     disconnect: bool = False
     verdict: str = "250 queued as {}"
 
@@ -131,7 +132,7 @@ class FakeOutcome:
 
 @dataclass
 class FakeStage:
-    """Stands for run_data: keeps each message's bytes; `verdict` is the reply, `mails` what is stored."""
+    """Stands for run_message: keeps each message's bytes; `verdict` is the reply, `mails` what is stored."""
 
     verdict: str = "250 queued as {}"
     stores: bool = True
@@ -194,7 +195,7 @@ class Bench:
         self.lines: list[str] = []
         self.clients: list[Dialogue] = []
         self.servers: list[SMTPServer] = []
-        monkeypatch.setattr("hsl.smtpd.mailsession.run_data", self.stage)
+        monkeypatch.setattr("hsl.smtpd.mailsession.run_message", self.stage)
 
     async def start(self, *, listeners=None, resolver=None, clock=None, **settings) -> SMTPServer:
         """`settings` are those of `servers[]`."""
