@@ -74,7 +74,7 @@ class EODMailMessage(MailMessage):
     Example:
         $mail = $arguments["mail"];
         $mail->addHeader("X-Checked", "yes");
-        echo $mail->getHeader("X-Checked");  // expect: yes
+        echo $mail->getSize() > 0;  // expect: true
     """
 
     @method("queue")
