@@ -95,6 +95,9 @@ class EmptyQueue:
     def __init__(self) -> None:
         self.last = 0
 
+    async def prepare(self, filters: object) -> None:
+        pass
+
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
         return 0
 

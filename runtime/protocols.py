@@ -88,7 +88,11 @@ QUEUE_FILTERS = (
 
 
 class QueueMetrics(Protocol):
-    """GetMailQueueMetric(): counters, never a scan."""
+    """GetMailQueueMetric(): counters; with several filters a walk over the entries of one of them."""
+
+    async def prepare(self, filters: Iterable[str]) -> None:
+        """To be awaited before `metric`: filters that are new are counted from now on."""
+        ...
 
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
         """`count` or `bytes` of the entries that match: any value of one filter, all filters together."""

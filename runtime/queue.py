@@ -336,6 +336,11 @@ class SQLiteQueue(QueueView):
         """As above, by counters (2015 reference, GetMailQueueMetric)."""
         return self._index.metric(metric, filters)
 
+    async def prepare(self, filters: Iterable[str]) -> None:
+        """Count what metrics will look up: a metadata key's first time walks the queue, giving others their turns."""
+        while self._index.count_more(filters):
+            await asyncio.sleep(0)
+
     def quota(self, name: bytes) -> tuple[int, int]:
         """How many entries a quota holds, and their bytes."""
         return self._index.quota(name)

@@ -7,9 +7,11 @@ belongs to the event loop.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush, merge
+from itertools import islice
 
 from hsl.runtime.model import QueueEntry
 from hsl.runtime.protocols import QUEUE_FILTERS
@@ -33,6 +35,7 @@ from hsl.runtime.tallies import IdSet, Tally
 SLACK = 1024  # stale items that the heap may hold before it is rebuilt
 VISITS = 10_000  # entries that one page of a listing looks at
 METADATA_FILTER = "metadata."  # a filter on one key of the metadata: counted from the first time that it is asked
+SLICE = 1_000  # entries of one step of that
 MAX_LATER = 20  # filters that are counted since they were asked
 
 Key = Callable[[Row], bytes | None]
@@ -117,6 +120,15 @@ def matcher(wanted: Wanted) -> Callable[[Row], bool]:
     return lambda row: all(key(row) in values for key, values in tests)
 
 
+@dataclass(slots=True)
+class Filter:
+    """What a filter looks at, and the entries by it, as far as they are counted."""
+
+    key: Key
+    tally: Tally
+    upto: float = math.inf  # the highest id that is counted
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """A part of a listing. `after`: the id to go on after; None: nothing follows."""
@@ -133,7 +145,7 @@ class QueueIndex:
         self._ids = IdSet()
         self._size = 0
         self._visited = 0
-        self._tallies: dict[str, tuple[Key, Tally]] = {name: (KEYS[name], Tally(self._size_of)) for name in COUNTED}
+        self._filters = {name: Filter(KEYS[name], Tally(self._size_of)) for name in COUNTED}
         self._quotas: dict[bytes, list[int]] = {}  # entries and bytes of each quota
         self._heap: list[tuple[float, int]] = []  # (due, id); items that no longer hold are dropped when they surface
         self._claimed: set[int] = set()
@@ -155,9 +167,9 @@ class QueueIndex:
         self._ids.add(entry_id)
         self._size += size
         self._charge(row, 1)
-        for key, tally in self._tallies.values():
-            if (value := key(row)) is not None:
-                tally.add(value, entry_id, size)
+        for item in self._filters.values():
+            if entry_id <= item.upto and (value := item.key(row)) is not None:
+                item.tally.add(value, entry_id, size)
         self._push(row)
 
     def change(self, entry_id: int, changing: Row) -> None:
@@ -177,14 +189,14 @@ class QueueIndex:
         if old[QUOTAS] != new[QUOTAS]:
             self._charge(old, -1)
             self._charge(new, 1)
-        for key, tally in self._tallies.values():
-            before, now = key(old), key(new)
-            if before == now:
+        for item in self._filters.values():
+            before, now = item.key(old), item.key(new)
+            if before == now or entry_id > item.upto:
                 continue
             if before is not None:
-                tally.remove(before, entry_id, size)
+                item.tally.remove(before, entry_id, size)
             if now is not None:
-                tally.add(now, entry_id, size)
+                item.tally.add(now, entry_id, size)
 
     def remove(self, entry_id: int) -> None:
         packed = self._packed.pop(entry_id, None)
@@ -195,9 +207,9 @@ class QueueIndex:
         self._ids.remove(entry_id)
         self._size -= size
         self._charge(row, -1)
-        for key, tally in self._tallies.values():
-            if (value := key(row)) is not None:
-                tally.remove(value, entry_id, size)
+        for item in self._filters.values():
+            if entry_id <= item.upto and (value := item.key(row)) is not None:
+                item.tally.remove(value, entry_id, size)
         self._claimed.discard(entry_id)
 
     def _size_of(self, entry_id: int) -> int:
@@ -278,13 +290,12 @@ class QueueIndex:
         """`count` or `bytes` of the matching entries. Raises ValueError for another metric or an unknown filter."""
         check_metric(metric)
         wanted = read_filters(filters)
-        self._count_later(wanted)
         if not wanted:
             return len(self._packed) if metric == "count" else self._size
         if len(wanted) == 1:
             [(name, values)] = wanted.items()
-            if name in self._tallies:
-                _, tally = self._tallies[name]
+            if name in self._filters and self._filters[name].upto == math.inf:
+                tally = self._filters[name].tally
                 return tally.count(values) if metric == "count" else tally.size(values)
         fits = matcher(wanted)
         matching = (row for row in self._visit(self._candidates(wanted)) if fits(row))
@@ -295,23 +306,39 @@ class QueueIndex:
         count, size = self._quotas.get(name, (0, 0))
         return count, size
 
-    def _count_later(self, wanted: Wanted) -> None:
-        """Begin to count a metadata key that is asked for the first time, as far as there is room."""
-        for name in wanted:
-            room = len(self._tallies) < len(COUNTED) + MAX_LATER
-            if name.startswith(METADATA_FILTER) and name not in self._tallies and room:
-                key, tally = metadata_key(name.removeprefix(METADATA_FILTER)), Tally(self._size_of)
-                for row in self._visit(self._packed):
-                    if (value := key(row)) is not None:
-                        tally.add(value, row[ID], row[SIZE])
-                self._tallies[name] = key, tally
+    def count_more(self, filters: Iterable[str]) -> bool:
+        """Count a part of what filters on metadata keys ask for the first time, as far as there is room for filters.
+
+        Whether there is more to count: to be called until there is not. Until then a metric walks the queue.
+        """
+        for name in filters:
+            known = name in self._filters or len(self._filters) >= len(COUNTED) + MAX_LATER
+            if name.startswith(METADATA_FILTER) and not known:
+                key = metadata_key(name.removeprefix(METADATA_FILTER))
+                self._filters[name] = Filter(key, Tally(self._size_of), upto=0)
+            if name in self._filters and self._filters[name].upto < math.inf:
+                self._count_slice(self._filters[name])
+                return True
+        return False
+
+    def _count_slice(self, item: Filter) -> None:
+        for row in self._visit(islice(self._ids.after(int(item.upto)), SLICE)):
+            item.upto = row[ID]
+            if (value := item.key(row)) is not None:
+                item.tally.add(value, row[ID], row[SIZE])
+        if next(self._ids.after(int(item.upto)), None) is None:
+            item.upto = math.inf
 
     def _candidates(self, wanted: Wanted, after: int = 0) -> Iterator[int]:
         """The ids above `after` that can match, in order: those of the filter that leaves the fewest."""
         if "id" in wanted:
             named = {int(value) for value in wanted["id"] if value.isdigit() and len(value) < 20}
             return iter(sorted(entry_id for entry_id in named if entry_id > after))
-        counted = [(self._tallies[name][1], values) for name, values in wanted.items() if name in self._tallies]
+        counted = [
+            (item.tally, values)
+            for name, values in wanted.items()
+            if (item := self._filters.get(name)) is not None and item.upto == math.inf
+        ]
         if not counted:
             return self._ids.after(after)
         tally, values = min(counted, key=lambda item: item[0].count(item[1]))

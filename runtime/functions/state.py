@@ -61,13 +61,13 @@ class MetricOptions(Options):
 
 
 @chapter.function("GetMailQueueMetric")
-def get_mail_queue_metric(run: Run, options: MetricOptions | None = None) -> float:
+async def get_mail_queue_metric(run: Run, options: MetricOptions | None = None) -> float:
     """Return how many entries, or bytes, of the mail queue match all filters.
 
     Filters: senderip, saslusername, sender, senderdomain, recipient, recipientdomain, transportid, retry, and
     `metadata.NAME` for a key of the metadata. An array of values matches any of them, up to 1,000; addresses and
-    domains match in any case. The queue counts these, so that one filter is a look-up (the first question about
-    recipients, or a metadata key, walks the queue once); with several filters the one with fewest entries is walked.
+    domains match in any case. The queue counts these, so that one filter is a look-up (the first question about a
+    metadata key walks the queue once); with several filters the one with fewest entries is walked.
 
     Example:
         $mib = GetMailQueueMetric(["metric" => "bytes", "filter" => ["transportid" => "outbound"]]) / 1024 / 1024;
@@ -83,7 +83,9 @@ def get_mail_queue_metric(run: Run, options: MetricOptions | None = None) -> flo
     filters = read_filters(options.filter or Array())
     if any(not values for values in filters.values()):
         return 0.0
-    return float(host(run, Context).services.queue.metric(metric, filters))
+    queue = host(run, Context).services.queue
+    await queue.prepare(filters)
+    return float(queue.metric(metric, filters))
 
 
 def read_filters(array: Array) -> dict[str, list[bytes]]:

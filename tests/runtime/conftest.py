@@ -53,6 +53,9 @@ class FakeQueue:
     stored: list[Mail] = field(default_factory=list)
     full: bool = False
 
+    async def prepare(self, filters: object) -> None:
+        pass
+
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
         self.asked.append((metric, {name: list(values) for name, values in filters.items()}))
         return self.answer

@@ -140,6 +140,9 @@ class Failing:
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
+    async def prepare(self, filters: object) -> None:
+        pass
+
     def metric(self, metric: str, filters: object) -> int:
         raise self.error
 

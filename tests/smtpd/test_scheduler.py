@@ -130,6 +130,9 @@ class FakeQueue:
     ) -> Iterator[QueueEntry]:
         return iter(self.stored.values())
 
+    async def prepare(self, filters: object) -> None:
+        pass
+
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
         return len(self.stored)
 
