@@ -94,6 +94,7 @@ class Limits(Section):
     connections_per_ip: int = Field(default=50, ge=1)
     idle: Seconds = 300.0  # waiting for a command or a block of data (RFC 5321 4.5.3.2.7)
     session: Seconds = 3600.0  # one session in all
+    replies: Annotated[Bytes, Field(ge=512)] = 64 * 1024  # not yet taken by their client; then it is not read
     spool: Bytes = 1024 * 1024 * 1024  # message bytes held by all sessions together
 
 
@@ -130,7 +131,7 @@ class Server(Section):
     limits: Limits = Limits()
     auth: AuthSettings = AuthSettings()
     phases: Phases = Phases()
-    bare_newline: Literal["reject", "normalise"] = "reject"
+    bare_newline: Literal["reject", "normalise"] = "reject"  # bare CR and LF, and NUL, in a message
     submission: bool = False  # add Message-ID and Date where they are missing
     postmaster: str | None = None  # where `RCPT TO:<postmaster>` goes
 

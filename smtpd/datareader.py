@@ -26,7 +26,7 @@ class Checker:
     """What holds for a message however it comes: its blocks go to `write`, which returns False when there is no room.
 
     `line_limit` is octets of a line without its CRLF, 0 for none; `size_limit` is octets of the message, 0 for none.
-    `normalise` makes CRLF of bare CR and LF.
+    `normalise` makes CRLF of bare CR and LF, and leaves NUL out; without it they are faults.
     """
 
     def __init__(
@@ -45,10 +45,7 @@ class Checker:
         """The message's next octets, which never end between CR and LF."""
         if self.fault is not None:
             return
-        if b"\0" in data:
-            self.fault = NUL_OCTET
-            return
-        data = self._check_newlines(data)
+        data = self._check_nul(self._check_newlines(data))
         self._check_lines(data)
         self.size += len(data)
         if self.fault is None and self.size_limit and self.size > self.size_limit:
@@ -64,6 +61,13 @@ class Checker:
             return NEWLINE.sub(b"\r\n", data)
         self.fault = BARE_NEWLINE
         return data
+
+    def _check_nul(self, data: bytes) -> bytes:
+        if b"\0" not in data:
+            return data
+        if not self.normalise:
+            self.fault = NUL_OCTET
+        return data.replace(b"\0", b"")
 
     def _check_lines(self, data: bytes) -> None:
         """The expression starts at line feeds only, so that it stays linear for lines of any length."""

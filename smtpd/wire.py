@@ -118,6 +118,7 @@ class Wire(SMTP):
         transport = cast(asyncio.Transport, transport)
         super(SMTP, self).connection_made(transport)
         self.transport: asyncio.Transport | None = transport
+        transport.set_write_buffer_limits(high=self.limits.replies)
         self.connection = make_connection(self.config.id, transport)
         self.peer_ip = self.connection.remoteip  # limits go by the real peer, whatever a script says
         if not self.server.enter(self):
@@ -378,6 +379,7 @@ class Wire(SMTP):
         if secured is None:
             return False
         self.transport = self._writer._transport = self._reader._transport = secured  # type: ignore[attr-defined]
+        secured.set_write_buffer_limits(high=self.limits.replies)
         self.connection.tls = tls_info(secured.get_extra_info("ssl_object"))
         return True
 

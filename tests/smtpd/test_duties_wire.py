@@ -78,7 +78,7 @@ async def test_a_false_end_smuggles_no_second_message(bench, mark, handling, ste
         await client.send(octets[start : start + step])
         if step == 1:
             await asyncio.sleep(0)
-    taken = handling == "normalise" and b"\0" not in mark
+    taken = handling == "normalise"
     await client.play(f"S: {'250 queued' if taken else '550 5.6.'}\nS: 221\nS:")
     assert len(bench.queue.stored) == taken
     assert all(b"MAIL FROM:<evil@x.example>" in message for _, message in bench.queue.stored)
