@@ -7,6 +7,8 @@ The server or the scheduler makes a context, the runner sets `services` and runs
 from __future__ import annotations
 
 import asyncio
+import re
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 Getters = dict[str, Callable[[Any], Value]]
 MASK = b"********"
+SASL_PIECES = re.compile(rb"[\x00-\x20,]+")
 SEVERITIES = ("critical", "critical", "critical", "error", "warning", "info", "info", "debug")  # emerg … debug
 
 
@@ -388,28 +391,70 @@ class HeloContext(SessionContext):
 
 
 class AuthContext(SessionContext):
-    """On AUTH: the only place where a password is visible; it is masked in everything that is logged."""
+    """On AUTH, and on each response to a challenge of the script.
+
+    With PLAIN and LOGIN `password` is there, with other mechanisms `response` (decoded; None without an initial one)
+    and `state`, the number of challenges so far. Credentials are visible here only, and masked in all that is logged.
+    """
 
     stage = "auth"
-    values: ClassVar[Getters] = GREETED | {"saslpassword": lambda c: c.password}
+    values: ClassVar[Getters] = GREETED | {"saslpassword": lambda c: c.password or b""}
 
     def __init__(
-        self, connection: Connection, transaction: Transaction, mechanism: str, username: bytes, password: bytes
+        self,
+        connection: Connection,
+        transaction: Transaction,
+        mechanism: str,
+        username: bytes = b"",
+        password: bytes | None = None,
     ) -> None:
         super().__init__(connection, transaction)
         self.mechanism = mechanism.upper()
         self.username = username
         self.password = password
+        self.state = 0
+        self.response: bytes | None = None
+        self.earlier: frozenset[bytes] = frozenset()  # secrets of the responses before
+
+    def next(self, response: bytes) -> AuthContext:
+        """The context for the client's response to a challenge."""
+        context = AuthContext(self.connection, self.transaction, self.mechanism)
+        context.state = self.state + 1
+        context.response = response
+        context.earlier = self.secrets
+        return context
 
     @property
     def saslusername(self) -> bytes:
         return self.username
 
     def arguments(self) -> Array:
-        return record(username=self.username, password=self.password, mechanism=string(self.mechanism))
+        if self.password is not None:
+            return record(username=self.username, password=self.password, mechanism=string(self.mechanism))
+        return record(mechanism=string(self.mechanism), state=float(self.state), response=self.response)
+
+    @property
+    def secrets(self) -> frozenset[bytes]:
+        """What must not be logged: the password; of a mechanism by script all responses, and what they are made of."""
+        if self.password is not None:
+            return frozenset((self.password, b64encode(self.password))) if self.password else frozenset()
+        return self.earlier | secrets_in(self.response or b"")
 
     def mask(self, data: bytes) -> bytes:
-        return data.replace(self.password, MASK) if self.password else data
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            data = data.replace(secret, MASK)
+        return data
+
+
+def secrets_in(response: bytes) -> frozenset[bytes]:
+    """A SASL response whole, in base64, and its pieces: between controls, blanks and commas, and after `name=`.
+
+    Pieces of less than 4 bytes are left out: they would mask everything.
+    """
+    pieces = SASL_PIECES.split(response)
+    values = [piece.partition(b"=")[2] for piece in pieces]
+    found = frozenset((response, b64encode(response), *pieces, *values))
+    return frozenset(piece for piece in found if len(piece) >= 4)
 
 
 class MailFromContext(SessionContext):

@@ -321,13 +321,15 @@ TABLE: tuple[Stage, ...] = (
     ),
     Stage(
         "auth",
-        "On AUTH, with the name and password of PLAIN or LOGIN",
+        "On AUTH, with the name and password of PLAIN or LOGIN; with other mechanisms for each response of the client",
         variables(
             GREETED,
             arguments(
-                Variable("username", "string", "The user name"),
-                Variable("password", "string", "The password"),
+                Variable("username", "string", "The user name (PLAIN and LOGIN only)"),
+                Variable("password", "string", "The password (PLAIN and LOGIN only)"),
                 Variable("mechanism", "string", "The SASL mechanism, upper case"),
+                Variable("state", "number", "How many challenges there were (not with PLAIN and LOGIN)"),
+                Variable("response", "string", "The response, decoded, if there is one (not with PLAIN and LOGIN)"),
             ),
             (Variable("saslpassword", "string", "The password"),),
         ),
@@ -335,6 +337,7 @@ TABLE: tuple[Stage, ...] = (
         failure("defer"),
         {
             "accept": Answer(235, (2, 7, 0), "Authentication successful"),
+            "reply": Answer(334, None, ""),
             "reject": Answer(535, (5, 7, 8), "Authentication credentials invalid"),
             "defer": Answer(454, (4, 7, 0), "Temporary authentication failure"),
         },

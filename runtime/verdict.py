@@ -12,7 +12,8 @@ from hsl.errors import Halt
 class Verdict:
     """A stage's decision.
 
-    action      accept, reject, defer, deliver, quarantine, delete, done, pass, try, queue, bounce, default
+    action      accept, reject, defer, deliver, quarantine, delete, done, pass, reply, try, queue,
+                bounce, default
     explicit    the script said so; False for "no verdict", "no hook" and script errors
     error       the script failed and this is the stage's on-error action
     reason      lines of reply text, None for the stage's own text

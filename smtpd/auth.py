@@ -1,21 +1,23 @@
-"""SASL PLAIN (RFC 4616) and LOGIN: base64 responses in, user name and password out, or the reply that refuses.
+"""SASL on the wire (RFC 4954, 4422): PLAIN (RFC 4616) and LOGIN whole; of other mechanisms the lines and the limits.
 
-Nothing here is ever logged or sent back.
+Base64 responses in; user name and password, or a decoded response, out, or the reply that refuses. Nothing here is ever
+logged or sent back.
 """
 
 from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from hsl.runtime.reply import reply
 from hsl.smtpd.paths import Refused
 
-MECHANISMS = ("PLAIN", "LOGIN")
+BUILT_IN = ("PLAIN", "LOGIN")
 MAX_RESPONSE = 12_288  # octets of a line within the exchange (RFC 4954 4)
-USERNAME_PROMPT = "VXNlcm5hbWU6"  # Username:
-PASSWORD_PROMPT = "UGFzc3dvcmQ6"  # Password:
+MAX_ROUNDS = 20  # challenges of one exchange
+USERNAME_PROMPT = b"Username:"
+PASSWORD_PROMPT = b"Password:"
 
 CANCELLED = reply(501, "Authentication cancelled", (5, 7, 0))
 BAD_BASE64 = reply(501, "Cannot decode the response", (5, 5, 2))
@@ -23,17 +25,21 @@ BAD_MECHANISM = reply(504, "Unrecognised authentication mechanism", (5, 5, 4))
 BAD_CREDENTIALS = reply(535, "Authentication credentials invalid", (5, 7, 8))
 TOO_LONG = reply(500, "Authentication exchange line is too long", (5, 5, 6))
 
-Ask = Callable[[str], Awaitable[bytes]]  # sends 334 and this text, gives the client's line
+Ask = Callable[[bytes], Awaitable[bytes]]  # sends 334 and this challenge in base64, gives the client's line
+
+
+def announced(extensions: Iterable[str]) -> tuple[str, ...]:
+    """The mechanisms that these lines of an answer to EHLO announce."""
+    lines = (line.upper().split() for line in extensions)
+    return tuple(name for first, *names in filter(None, lines) if first == "AUTH" for name in names)
 
 
 async def credentials(mechanism: str, initial: bytes, ask: Ask) -> tuple[bytes, bytes]:
-    """The exchange. `initial` is the initial response, b"" if there was none. Raises Refused."""
+    """The exchange of a built-in mechanism. `initial`: the initial response, b"" for none. Raises Refused."""
     if mechanism == "PLAIN":
-        return split_plain(decode(initial or await ask("")))
-    if mechanism == "LOGIN":
-        username = decode(initial or await ask(USERNAME_PROMPT))
-        return username, decode(await ask(PASSWORD_PROMPT))
-    raise Refused(BAD_MECHANISM)
+        return split_plain(decode(initial or await ask(b"")))
+    username = decode(initial or await ask(USERNAME_PROMPT))
+    return username, decode(await ask(PASSWORD_PROMPT))
 
 
 def decode(response: bytes) -> bytes:

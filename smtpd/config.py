@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}\Z")  # RFC 4422 3.1
 TIME = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?\Z")
 METRIC = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]{0,199}\Z")
 SIZE = re.compile(r"(\d+)\s*(TiB|GiB|MiB|KiB|B)?\Z")
@@ -51,6 +52,16 @@ def check_metric(value: object) -> object:
     return value
 
 
+def check_mechanism(value: object) -> object:
+    """The name of a SASL mechanism, in upper case."""
+    if isinstance(value, str):
+        value = value.upper()
+        if not MECHANISM.match(value):
+            raise ValueError(f"{value!r} is not a mechanism: up to 20 letters, digits, - and _")
+    return value
+
+
+Mechanism = Annotated[str, BeforeValidator(check_mechanism)]
 MetricName = Annotated[str, BeforeValidator(check_metric)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -116,7 +127,10 @@ class Phases(Section):
 
 
 class AuthSettings(Section):
+    """What AUTH offers. PLAIN and LOGIN are built in; the auth script carries out all others (`Reply`)."""
+
     without_tls: bool = False  # offer AUTH on plain connections (loopback tests only)
+    mechanisms: Annotated[list[Mechanism], Field(min_length=1)] = ["PLAIN", "LOGIN"]  # in the order of preference
 
 
 class Server(Section):

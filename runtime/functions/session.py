@@ -13,6 +13,7 @@ from hsl.builtins import Chapter, Options, option
 from hsl.errors import ScriptError
 from hsl.run import Run
 from hsl.runtime.context import (
+    AuthContext,
     ConnectContext,
     Context,
     DataContext,
@@ -46,6 +47,7 @@ from hsl.values import Array, type_name
 
 chapter = Chapter("SMTP session")
 REFUSING = ("connect", "helo", "auth", "mailfrom", "rcptto", *MESSAGE_STAGES)
+MAX_CHALLENGE = 9_216  # bytes; in base64 the 12,288 octets of RFC 4954 4
 CODE = re.compile(r"([45]\d\d)(?:[ -]|\Z)")
 
 
@@ -225,13 +227,29 @@ def pass_() -> NoReturn:
 
 
 @chapter.function("Reply", stages=["auth"], halts=True)
-def reply(reply: bytes | None = None, options: RefusalOptions | None = None) -> NoReturn:
-    """Not supported in this version: mechanisms other than PLAIN and LOGIN by script.
+def reply(run: Run, reply: bytes | None = None, options: RefusalOptions | None = None) -> NoReturn:
+    """Challenge the client (334); the script runs again for its response, with `$arguments["state"]` one higher.
+
+    The challenge has at most 9,216 bytes; it is sent in base64, and `$arguments["response"]` is decoded. PLAIN and
+    LOGIN are built in: there is nothing to reply to. The code may be another of class 3, without an enhanced one.
 
     Example:
-        if ($arguments["mechanism"] == "CRAM-MD5") Reply("PDEyMzRAZXhhbXBsZS5jb20+");
+        if ($arguments["mechanism"] == "CRAM-MD5" and $arguments["state"] == 0) {
+            $context = "<" . uuid() . "@mx.example.com>";
+            Reply($context);
+        }
     """
-    raise ScriptError("Reply(): mechanisms by script are not supported in this version; PLAIN and LOGIN are built in")
+    if host(run, AuthContext).password is not None:
+        raise ScriptError("Reply(): PLAIN and LOGIN are built in; there is nothing more to ask the client")
+    options = options or RefusalOptions()
+    code, enhanced = reply_codes("Reply", options.reply_codes, 3)
+    if enhanced is not None:
+        raise ScriptError("Reply(): option reply_codes: a challenge has no enhanced code (RFC 2034 4)")
+    challenge = reply or b""
+    if len(challenge) > MAX_CHALLENGE:
+        raise ScriptError(f"Reply(): parameter 1 (reply): wanted at most {MAX_CHALLENGE} bytes, got {len(challenge)}")
+    changes = {"challenge": challenge}
+    raise VerdictReached(Verdict("reply", code=code, disconnect=options.disconnect, options=changes))
 
 
 def extension_names(extensions: Array) -> tuple[str, ...]:

@@ -75,6 +75,7 @@ async def test_logins(bench, exchange):
     [
         "C: AUTH\nS: 501 5.5.4",
         "C: AUTH CRAM-MD5\nS: 504 5.5.4",
+        f"C: AUTH CRAM-MD5 {GOOD}\nS: 504 5.5.4",
         "C: AUTH hunter2 hunter2\nS: 504 5.5.4",
         "C: AUTH PLAIN =\nS: 501 5.5.2",
         "C: AUTH PLAIN !!!\nS: 501 5.5.2",

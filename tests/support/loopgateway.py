@@ -16,7 +16,7 @@ servers:
   - id: out
     listeners: [{port: 0}]
     transport: next
-    auth: {without_tls: true}
+    auth: {without_tls: true, %AUTH%}
     relay: {networks: [127.0.0.2], domains: [here.example]}
     phases: {%PHASES%}
 transportgroups:
@@ -30,8 +30,11 @@ QUEUED = ("predelivery", "postdelivery")
 
 
 @asynccontextmanager
-async def gateway(folder, lines: list[str], scripts: Mapping[str, str], port: int = 9) -> AsyncIterator[Gateway]:
-    """A gateway with these scripts, by stage. Fails for what asyncio finds unhandled."""
+async def gateway(
+    folder, lines: list[str], scripts: Mapping[str, str], port: int = 9, *, auth: str = ""
+) -> AsyncIterator[Gateway]:
+    """A gateway with these scripts, by stage, and settings of its server's `auth`. Fails for what asyncio finds
+    unhandled."""
     found: list[dict] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: found.append(context))
     for stage, text in scripts.items():
@@ -39,7 +42,7 @@ async def gateway(folder, lines: list[str], scripts: Mapping[str, str], port: in
     hooks = {stage: f"{stage}: {{hook: {stage}.hsl}}" for stage in scripts}
     text = CONFIG.replace("%PHASES%", ", ".join(hook for stage, hook in hooks.items() if stage not in QUEUED))
     text = text.replace("%QUEUES%", ", ".join(hook for stage, hook in hooks.items() if stage in QUEUED))
-    (folder / "smtpd.yaml").write_text(text.replace("%PORT%", str(port)))
+    (folder / "smtpd.yaml").write_text(text.replace("%PORT%", str(port)).replace("%AUTH%", auth))
     made = Gateway(read_config(folder / "smtpd.yaml"), Log("debug", lines.append))
     await made.start()
     try:
