@@ -54,6 +54,7 @@ lint: $(READY)
 
 bench: bench-language
 	$(BIN)/python bench/smtp/bench.py
+	$(BIN)/python bench/scale/bench.py
 
 bench-language: $(READY)
 	@tools/packages $(PACKAGES_BENCH)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import statistics
 import sys
 import tempfile
@@ -18,24 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent.parent / "tests" / "support"))  # the launchers that the tests use
+sys.path[:0] = [str(HERE.parent), str(HERE.parent.parent / "tests" / "support")]  # the launchers that the tests use
 
 from gateway import Gateway, outbound_scripts, write_gateway  # noqa: E402
-from servers import Server, is_root, needs, on_free_port, smtp_source  # noqa: E402
+from measured import Load, PlainSink, cpu_seconds, send  # noqa: E402
+from servers import Server  # noqa: E402
 
-TICKS = os.sysconf("SC_CLK_TCK")
 NAMES = {
     "a": "(a) bare aiosmtpd, keeps nothing",
     "b": "(b) gateway, scripts, durable queue",
     "c": "(c) gateway without scripts",
 }
-
-
-@dataclass(frozen=True)
-class Load:
-    sessions: int
-    messages: int
-    size: int
 
 
 @dataclass(frozen=True)
@@ -47,19 +39,6 @@ class Figure:
     drained: float | None = None
 
 
-class PlainSink(Server):
-    """smtp-sink that keeps nothing."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, "plain-sink")
-        self.port = on_free_port(self.start_at)
-
-    def start_at(self, port: int) -> None:
-        user = ["-u", "nobody"] if is_root() else []
-        command = [needs("smtp-sink", "postfix"), *user, f"127.0.0.1:{port}", "500"]
-        self.launch(command, lambda: greets(port))
-
-
 class Bare(Server):
     """The yardstick: bare.py."""
 
@@ -67,25 +46,6 @@ class Bare(Server):
         super().__init__(folder, "bare")
         self.launch([sys.executable, str(HERE / "bare.py")], lambda: self.log.read_text().endswith("\n"))
         self.port = int(self.log.read_text())
-
-
-def greets(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-        return connection.recv(3) == b"220"
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def send(port: int, load: Load) -> float:
-    """Send the load by smtp-source; how many seconds it took."""
-    options = ["-s", str(load.sessions), "-m", str(load.messages), "-l", str(load.size)]
-    start = time.monotonic()
-    smtp_source("127.0.0.1", port, *options, "-f", "alice@one.example", "-t", "bob@example.org", timeout=600)
-    return time.monotonic() - start
 
 
 def measure_bare(folder: Path, load: Load) -> Figure:

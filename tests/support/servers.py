@@ -56,6 +56,8 @@ class StartFailed(Exception):
 class Server:
     """A process that is started and ended by its pid. Its output goes to `log`."""
 
+    patience = START  # seconds to be ready
+
     def __init__(self, directory: Path, name: str) -> None:
         self.directory = directory
         self.name = name
@@ -78,7 +80,7 @@ class Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        deadline = time.monotonic() + START
+        deadline = time.monotonic() + self.patience
         while self.process.poll() is None and time.monotonic() < deadline:
             with suppress(OSError):
                 if ready():
