@@ -47,6 +47,7 @@ GATHER_STEP = 0.0005  # seconds for each job that the last commit had over ALONE
 ALONE = 2  # jobs that one client makes: a mail is stored while the one before it is removed
 RECENT = 8 * 1024 * 1024  # bytes of bodies kept in memory
 FILE_WRITERS = 4  # large bodies written at once
+SLICE = 1000  # entries read at once at start
 ROOM_AGE = 1.0  # seconds for which an answer about free disk holds
 NO_FILTERS: Mapping[str, Sequence[bytes]] = MappingProxyType({})
 STATES = frozenset({ACTIVE, DEFER, HOLD})
@@ -163,11 +164,17 @@ class SQLiteQueue(QueueView):
         """Open the queue in the folder `path`, created (0700) if it is missing, and take its lock.
 
         `free_floor`: bytes of disk that stay free, at least; and twice `size_limit`, the largest message in bytes.
-        Raises QueueLocked when it is in use, QueueError when it cannot be used.
+        What is queued is read in slices: others have their turns. Raises QueueLocked when it is in use, QueueError when
+        it cannot be used.
         """
         spool = await asyncio.to_thread(Spool, path, log)
         try:
-            return cls(spool, max(free_floor, 2 * size_limit), clock or time)
+            index = QueueIndex()
+            for number, row in enumerate(spool.rows()):
+                index.add(row)
+                if number % SLICE == 0:
+                    await asyncio.sleep(0)
+            return cls(spool, index, max(free_floor, 2 * size_limit), clock or time)
         except BaseException:
             spool.close()
             raise
@@ -177,11 +184,9 @@ class SQLiteQueue(QueueView):
         """The queue in `path` for reading only, without its lock. Raises QueueError."""
         return ReadonlyQueue(path)
 
-    def __init__(self, spool: Spool, floor: int, clock: Clock) -> None:
+    def __init__(self, spool: Spool, index: QueueIndex, floor: int, clock: Clock) -> None:
         self._reader = Reader(spool.folder)
-        self._index = QueueIndex()
-        for row in spool.rows():
-            self._index.add(row)
+        self._index = index
         self._spool = spool
         self._floor = floor
         self._clock = clock

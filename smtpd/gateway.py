@@ -46,6 +46,7 @@ from hsl.smtpd.client import Deliverer
 from hsl.smtpd.config import Config, Server
 from hsl.smtpd.configfile import load_config
 from hsl.smtpd.control import ControlServer, control_path
+from hsl.smtpd.descriptors import raise_descriptor_limit
 from hsl.smtpd.inline import InlineClient
 from hsl.smtpd.limits import plain_ip
 from hsl.smtpd.monitor import Monitor
@@ -168,6 +169,7 @@ class Gateway:
     async def _open(self, stack: AsyncExitStack) -> None:
         """What the scripts stand on: queue, state, scanners, resolver."""
         config = self.config
+        raise_descriptor_limit(config, self.log)
         self.queue = await SQLiteQueue.open(
             config.queues.path,
             log=self.log,
