@@ -19,9 +19,10 @@ from typing import Any, TypeVar
 import click
 
 from hsl.errors import HslError
-from hsl.runtime.queue import QueueError, ReadonlyQueue
+from hsl.runtime.queue import QueueError
 from hsl.smtpd.configfile import queue_places
 from hsl.smtpd.control import FILTERS, MAX_PAGE, Answer, ControlClient, ControlError, Request, look
+from hsl.smtpd.shards import ReadonlyShards
 
 F = TypeVar("F", bound=Callable[..., Any])
 COLUMNS = ("ID", "STATE", "AGE", "SIZE", "TRY", "NEXT", "SENDER", "RECIPIENT", "LAST ERROR")
@@ -106,7 +107,7 @@ def connect(places: Places, reading: bool) -> Iterator[Callable[[Request], Answe
         finally:
             client.close()
         return
-    queue = ReadonlyQueue(places.queue)
+    queue = ReadonlyShards(places.queue)
     try:
         click.echo(f"no gateway is running: read from {places.queue}", err=True)
         yield lambda request: look(queue, request)
@@ -144,7 +145,7 @@ def print_json(value: object) -> None:
 @as_json
 @placed
 def list_command(places: Places, /, limit: int, as_json: bool, **given: tuple[str, ...]) -> None:
-    """List entries, oldest first."""
+    """List entries, in the order of their ids."""
     entries: list[Answer] = []
     more, after = True, 0
     with gateway(places, reading=True) as ask:

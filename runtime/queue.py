@@ -96,6 +96,10 @@ class QueueView(ABC):
         metric or filter.
         """
 
+    def is_claimed(self, entry_id: int) -> bool:
+        """Whether an attempt for this entry is under way."""
+        return False
+
     def body(self, entry: QueueEntry) -> StoredBody:
         """The message of an entry, read when its chunks are asked for (BodyGone when it was deleted meanwhile)."""
         return self._reader.body(entry.body, entry.size)
@@ -157,24 +161,27 @@ class SQLiteQueue(QueueView):
         path: Path,
         *,
         log: Log,
+        shard: int = 0,
         free_floor: int = 64 * 1024 * 1024,
         size_limit: int = 0,
         clock: Clock | None = None,
+        changed: asyncio.Event | None = None,
     ) -> SQLiteQueue:
         """Open the queue in the folder `path`, created (0700) if it is missing, and take its lock.
 
+        `shard` says which ids it gives (shards.py in smtpd); queues with one `changed` are waited for together.
         `free_floor`: bytes of disk that stay free, at least; and twice `size_limit`, the largest message in bytes.
         What is queued is read in slices: others have their turns. Raises QueueLocked when it is in use, QueueError when
         it cannot be used.
         """
-        spool = await asyncio.to_thread(Spool, path, log)
+        spool = await asyncio.to_thread(Spool, path, log, shard)
         try:
             index = QueueIndex()
             for number, row in enumerate(spool.rows()):
                 index.add(row)
                 if number % SLICE == 0:
                     await asyncio.sleep(0)
-            return cls(spool, index, max(free_floor, 2 * size_limit), clock or time)
+            return cls(spool, index, max(free_floor, 2 * size_limit), clock or time, changed or asyncio.Event())
         except BaseException:
             spool.close()
             raise
@@ -184,7 +191,7 @@ class SQLiteQueue(QueueView):
         """The queue in `path` for reading only, without its lock. Raises QueueError."""
         return ReadonlyQueue(path)
 
-    def __init__(self, spool: Spool, index: QueueIndex, floor: int, clock: Clock) -> None:
+    def __init__(self, spool: Spool, index: QueueIndex, floor: int, clock: Clock, changed: asyncio.Event) -> None:
         self._reader = Reader(spool.folder)
         self._index = index
         self._spool = spool
@@ -193,7 +200,7 @@ class SQLiteQueue(QueueView):
         self._free = 0
         self._free_until = float("-inf")
         self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
+        self._changed = changed
         self._closing: asyncio.Task[None] | None = None
         self._recent: dict[int, bytes] = {}  # by body, oldest first
         self._recent_size = 0

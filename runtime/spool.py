@@ -36,6 +36,8 @@ SCHEMA_VERSION = 4
 ROW_LIMIT = 64 * 1024  # bytes of body kept in the database; a larger one is a file
 CHUNK = 64 * 1024
 ROWS = 32  # rows of one statement
+SHARD_IDS = 10**13  # ids of one shard: those of shard 3 lie between 30000000000000 and 40000000000000
+MAX_SHARDS = 2**53 // SHARD_IDS
 DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 DISK_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
@@ -298,9 +300,13 @@ class StoredBody:
 class Spool:
     """The owner's side of the files: opened with the lock, then used by the one thread that commits."""
 
-    def __init__(self, folder: Path, log: Log) -> None:
-        """Open or create. Raises QueueLocked, and QueueError for a database that cannot be used."""
+    def __init__(self, folder: Path, log: Log, shard: int = 0) -> None:
+        """Open or create; the shard's number says which ids it gives.
+
+        Raises QueueLocked, and QueueError for a database that cannot be used.
+        """
         self.folder = folder
+        self.shard = shard
         self.log = log
         self.transactions = 0  # commits so far
         self._bodies = folder / "bodies"
@@ -357,11 +363,14 @@ class Spool:
 
     def _adopt_stored(self) -> None:
         query = self._connection.execute
-        next_entry, self._next_body = (
-            1 + query("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?", (name,)).fetchall()[0][0]
+        last, last_body = (
+            query("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = ?", (name,)).fetchall()[0][0]
             for name in ("entry", "body")
         )
-        self._entry_ids: Iterator[int] = count(next_entry)
+        if last and last // SHARD_IDS != self.shard:
+            raise QueueError(f"the queue {self.folder} is shard {last // SHARD_IDS}, not {self.shard}: move it back")
+        self._entry_ids: Iterator[int] = count(max(last, self.shard * SHARD_IDS) + 1)
+        self._next_body = last_body + 1
         self._shared = dict(query("SELECT body, count(*) FROM entry GROUP BY body HAVING count(*) > 1"))
         self._files = dict(query("SELECT id, file FROM body WHERE file IS NOT NULL"))
 

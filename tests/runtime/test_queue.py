@@ -20,7 +20,7 @@ from hsl.runtime.model import ACTIVE, DEFER, HOLD, NULL_SENDER, Address, Mail, Q
 from hsl.runtime.protocols import Queue, QueueFull
 from hsl.runtime.queue import BodyGone, QueueClosed, QueueError, QueueLocked, SQLiteQueue
 from hsl.runtime.rows import changing_row
-from hsl.runtime.spool import ROW_LIMIT, SCHEMA_VERSION, Reader
+from hsl.runtime.spool import ROW_LIMIT, SCHEMA_VERSION, SHARD_IDS, Reader
 
 pytestmark = pytest.mark.asyncio
 DEADLINE = 20.0
@@ -46,10 +46,10 @@ class Bytes:
 
 
 @asynccontextmanager
-async def opened(path: Path, lines: list[str] | None = None) -> AsyncIterator[SQLiteQueue]:
+async def opened(path: Path, lines: list[str] | None = None, shard: int = 0) -> AsyncIterator[SQLiteQueue]:
     log = Log("debug", (lines if lines is not None else []).append)
     async with asyncio.timeout(DEADLINE):
-        queue = await SQLiteQueue.open(path, log=log, free_floor=0)
+        queue = await SQLiteQueue.open(path, log=log, shard=shard, free_floor=0)
         try:
             yield queue
         finally:
@@ -227,13 +227,14 @@ async def test_ids_are_never_used_again(tmp_path: Path) -> None:
 
 
 async def test_ids_stay_exact_as_doubles(tmp_path: Path) -> None:
-    async with opened(tmp_path):
+    last = 2**53 // SHARD_IDS
+    async with opened(tmp_path, shard=last):
         pass
     connection = sqlite3.connect(tmp_path / "queue.db")
     connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('entry', ?)", (2**53 - 2,))
     connection.commit()
     connection.close()
-    async with opened(tmp_path) as queue:
+    async with opened(tmp_path, shard=last) as queue:
         assert await queue.apply(store=[mail()]) == [2**53 - 1]
         with pytest.raises(sqlite3.IntegrityError):
             await queue.apply(store=[mail()])
