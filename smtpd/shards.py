@@ -93,6 +93,10 @@ class Shards(QueueView):
 
     # changes
 
+    def reserve(self) -> int:
+        """The id of an entry that may be stored later: in the own shard."""
+        return self.own.reserve()
+
     async def apply(
         self, *, store: Sequence[Mail] = (), update: Sequence[QueueEntry] = (), delete: Iterable[int] = ()
     ) -> list[int]:
@@ -128,6 +132,11 @@ class Shards(QueueView):
 
     def page(self, filters: Mapping[str, Sequence[bytes]], limit: int, after: int = 0) -> Page:
         return turn_page(self.parts, filters, limit, after)
+
+    async def prepare(self, filters: Iterable[str]) -> None:
+        """As SQLiteQueue.prepare."""
+        for part in list(self.parts.values()):
+            await part.prepare(filters)
 
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]] = NO_FILTERS) -> int:
         return sum(part.metric(metric, filters) for part in self.parts.values())

@@ -1,4 +1,4 @@
-"""PIPELINING (RFC 2920) under abuse: order, what may not follow what, floods, clients that do not read; others go on."""
+"""PIPELINING (RFC 2920) under abuse: order, what may not follow what, floods, clients that do not read."""
 
 import asyncio
 import re
