@@ -7,7 +7,7 @@ logged whole; the peer sees a generic text.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from hsl.library.ldap import LDAPProfile
 from hsl.loader import FileLoader
 from hsl.programs import Programs
 from hsl.run import Budget, Run
-from hsl.runtime.context import Context, text
+from hsl.runtime.context import Context, RcptToContext, text
 from hsl.runtime.dlp import Rule
 from hsl.runtime.log import Log
 from hsl.runtime.metrics import Metrics
@@ -79,10 +79,31 @@ class Services:
     concurrency: Callable[[str, str | None], int | None] = lambda serverid, network: None
 
 
-class StageRunner:
-    """The compiled hooks of one configuration, and how they are run. `hooks` maps a stage's name to its program."""
+EVERY_DOMAIN = "*"
 
-    def __init__(self, hooks: Mapping[str, Program], services: Services, budget: Budget) -> None:
+
+@dataclass(frozen=True, slots=True)
+class DomainHooks:
+    """The programs of rcptto by the recipient's domain in lower case; EVERY_DOMAIN is for those without their own."""
+
+    programs: Mapping[str, Program]
+
+    def choose(self, context: Context) -> Program | None:
+        domain = text(context.recipient.host) if isinstance(context, RcptToContext) else ""
+        return self.programs.get(domain) or self.programs.get(EVERY_DOMAIN)
+
+
+Hook = Program | DomainHooks
+
+
+def programs_of(hook: Hook) -> Collection[Program]:
+    return hook.programs.values() if isinstance(hook, DomainHooks) else [hook]
+
+
+class StageRunner:
+    """The compiled hooks of one configuration, and how they are run. `hooks` maps a stage's name to what it runs."""
+
+    def __init__(self, hooks: Mapping[str, Hook], services: Services, budget: Budget) -> None:
         unknown = set(hooks) - set(STAGES)
         if unknown:
             raise ValueError(f"there is no stage {', '.join(sorted(unknown))}")
@@ -101,7 +122,8 @@ class StageRunner:
         """
         context.services = self.services
         stage = STAGES[context.stage]
-        program = self.hooks.get(stage.name)
+        hook = self.hooks.get(stage.name)
+        program = hook.choose(context) if isinstance(hook, DomainHooks) else hook
         if program is None:
             return stage.implicit
         try:
@@ -175,21 +197,30 @@ def find_answer(stage: Stage, verdict: Verdict) -> Answer:
     return stage.answers[verdict.action]
 
 
-def load_hooks(root: Path, hooks: Mapping[str, str], known: Programs) -> dict[str, Program]:
-    """Compile the hooks, as far as they are not `known`: stage name to file below `root`.
+def load_hooks(root: Path, hooks: Mapping[str, str | Mapping[str, str]], known: Programs) -> dict[str, Hook]:
+    """Compile the hooks, as far as they are not `known`: stage name to file below `root`, or to files by domain.
 
     Raises one CompileError that carries the findings of all of them.
     """
-    programs: dict[str, Program] = {}
     findings: list[Diagnostic] = []
     loader = FileLoader(root)
-    for stage, path in hooks.items():
+
+    def load(stage: str, path: str) -> Program | None:
         try:
-            programs[stage] = known.load((root, stage), path, loader, partial(environment, stage))
+            return known.load((root, stage), path, loader, partial(environment, stage))
         except CompileError as error:
-            findings += error.diagnostics
+            findings.extend(error.diagnostics)
         except LoadError as error:
             findings.append(Diagnostic("error", "load", f"{stage}: {error}", Span(Source(path, ""), 0, 0)))
+        return None
+
+    def load_all(stage: str, given: str | Mapping[str, str]) -> Hook | None:
+        if isinstance(given, str):
+            return load(stage, given)
+        programs = {domain.lower(): load(stage, path) for domain, path in given.items()}
+        return DomainHooks({domain: program for domain, program in programs.items() if program})
+
+    loaded = {stage: load_all(stage, given) for stage, given in hooks.items()}
     if findings:
         raise CompileError(findings)
-    return programs
+    return {stage: hook for stage, hook in loaded.items() if hook}

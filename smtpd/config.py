@@ -115,12 +115,31 @@ class Phase(Section):
     hook: str | None = None
 
 
+class RecipientHooks(Section):
+    """Scripts by the recipient's domain, exactly; `*` is for all others. Without one there is no script."""
+
+    recipientdomains: Annotated[dict[str, str], Field(min_length=1)]
+
+
+def read_hook(value: object) -> object:
+    """One script alone is for all domains."""
+    return {"recipientdomains": {"*": value}} if isinstance(value, str) else value
+
+
+class RecipientPhase(Section):
+    """The scripts of rcptto, relative to scripting.rootpath: one, or a map by domain."""
+
+    hook: Annotated[RecipientHooks | None, BeforeValidator(read_hook)] = None
+
+
 class Phases(Section):
+    """A server has a data hook (for each recipient) or an eod hook (once per message), not both."""
+
     connect: Phase = Phase()
     helo: Phase = Phase()
     auth: Phase = Phase()
     mailfrom: Phase = Phase()
-    rcptto: Phase = Phase()
+    rcptto: RecipientPhase = RecipientPhase()
     data: Phase = Phase()
     eod: Phase = Phase()
     disconnect: Phase = Phase()

@@ -6,6 +6,7 @@ Works on the file's plain data, so that these findings come together with those 
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,11 @@ from pathlib import Path
 from hsl.errors import near
 from hsl.smtpd.config import CONTROL_SOCKET, Budgets, ClamAV, Phases, Queues, SpamAssassin, read_seconds
 from hsl.smtpd.policyconfig import check_policies
-from hsl.smtpd.yamlfile import Document, KeyPath
+from hsl.smtpd.yamlfile import Document, KeyPath, dotted
 
 MAX_SOCKET_PATH = 107  # sockaddr_un
 STAGES = tuple(Phases.model_fields)
+DOMAIN = re.compile(r"[\w\-]+(\.[\w\-]+)*\Z|\[[^\[\]\s]+\]\Z")  # names, also internationalised; address literals
 BUDGET = ("scripting", "budgets", "seconds")
 
 
@@ -97,6 +99,8 @@ def check_address(document: Document, path: KeyPath) -> None:
 def check_server(document: Document, server: KeyPath, folder: Path) -> None:
     check_networks(document, (*server, "relay", "networks"))
     check_tls(document, (*server, "tls"), folder)
+    check_end_of_data(document, server)
+    check_domains(document, (*server, "phases", "rcptto", "hook", "recipientdomains"))
     auth = (*server, "phases", "auth", "hook")
     tls = document.get(*server, "tls")
     if document.get(*auth) is not None and tls is None and document.get(*server, "auth", "without_tls") is not True:
@@ -108,6 +112,34 @@ def check_server(document: Document, server: KeyPath, folder: Path) -> None:
         if document.get(*listener, "implicit_tls") is True and tls is None:
             span = document.key_span((*listener, "implicit_tls"))
             document.findings.error("tls", "implicit_tls needs the server's tls section", span)
+
+
+def check_end_of_data(document: Document, server: KeyPath) -> None:
+    """One of the two stages decides."""
+    data, eod = ((*server, "phases", stage, "hook") for stage in ("data", "eod"))
+    if document.get(*data) is None or document.get(*eod) is None:
+        return
+    name = document.text((*server, "id")) or f"{server[-1]}"
+    document.findings.error(
+        "stages", f"{dotted(eod)}: server {name!r} has a data hook, too (line {document.value_span(data).line})",
+        document.value_span(eod), "choose one: data runs for each recipient, eod once for the message",
+    )  # fmt: skip
+
+
+def check_domains(document: Document, path: KeyPath) -> None:
+    """The keys of a map by domain."""
+    given = document.get(*path)
+    seen: dict[str, KeyPath] = {}
+    for domain in given if isinstance(given, dict) else ():
+        place = (*path, domain)
+        span = document.key_span(place)
+        if domain != "*" and not DOMAIN.match(domain):
+            hint = "domains are exact; '*' alone is for all others" if "*" in domain else None
+            document.findings.error("domain", f"{dotted(path)}: {domain!r} is not a domain", span, hint)
+        elif domain.lower() in seen:
+            first = document.key_span(seen[domain.lower()]).line
+            document.findings.error("duplicate", f"{domain!r} stands here twice", span, f"first used on line {first}")
+        seen.setdefault(domain.lower(), place)
 
 
 def check_networks(document: Document, path: KeyPath) -> None:
@@ -172,7 +204,7 @@ def check_readable(document: Document, path: KeyPath, file: Path) -> bool:
 
 
 def hook_paths() -> Iterator[tuple[str, KeyPath]]:
-    """Where hooks stand below a server, and below `queues`."""
+    """Where hooks stand below a server, and below `queues`. Maps by domain aside."""
     for stage in STAGES:
         yield "servers", ("phases", stage, "hook")
     for name in Queues.model_fields:
@@ -184,12 +216,20 @@ def check_hooks(document: Document, folder: Path) -> None:
     root = folder / (document.text(("scripting", "rootpath")) or ".")
     for section, tail in hook_paths():
         for base in document.each("servers") if section == "servers" else [("queues",)]:
-            path = (*base, *tail)
-            text = document.text(path)
-            if document.get(*path) is not None and text is not None and not is_file(root / text):
-                hint = near(text, script_names(root, text), "did you mean '{}'?")
-                message = f"no script {text!r} in {root}"
-                document.findings.error("hook", message, document.value_span(path), hint)
+            check_script(document, (*base, *tail), root)
+    for server in document.each("servers"):
+        path = (*server, "phases", "rcptto", "hook", "recipientdomains")
+        given = document.get(*path)
+        for domain in given if isinstance(given, dict) else ():
+            check_script(document, (*path, domain), root)
+
+
+def check_script(document: Document, path: KeyPath, root: Path) -> None:
+    """The script at a path, if there is one, is a file."""
+    text = document.text(path)
+    if document.get(*path) is not None and text is not None and not is_file(root / text):
+        hint = near(text, script_names(root, text), "did you mean '{}'?")
+        document.findings.error("hook", f"no script {text!r} in {root}", document.value_span(path), hint)
 
 
 def is_file(path: Path) -> bool:

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from hsl.errors import Diagnostic, near
 from hsl.smtpd.config import CONTROL_SOCKET, Config, Queues
 from hsl.smtpd.configchecks import check_references
-from hsl.smtpd.yamlfile import ConfigError, Document, KeyPath, fail, read_yaml
+from hsl.smtpd.yamlfile import ConfigError, Document, KeyPath, dotted, fail, read_yaml
 
 __all__ = ["ConfigError", "LoadedConfig", "load_config", "queue_places", "read_config"]
 
@@ -207,12 +207,6 @@ def shown(document: Document, path: KeyPath) -> str:
     if value is None:
         return "nothing"
     return "something else" if path[-1] in SECRETS else repr(document.text(path))[:80]
-
-
-def dotted(path: KeyPath) -> str:
-    """`servers[0].limits.size`"""
-    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
-    return text.removeprefix(".")
 
 
 def inside(path: KeyPath) -> str:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from hsl.errors import CompileError, Diagnostic, ScriptError
-from hsl.evaluator import Program
 from hsl.library.ldap import LDAPProfile
 from hsl.programs import Programs
 from hsl.run import Budget
@@ -32,7 +31,7 @@ from hsl.runtime.protocols import OutbreakScanner, Rates, Slots, SpamScanner, Vi
 from hsl.runtime.queue import QueueError, SQLiteQueue
 from hsl.runtime.rates import MemoryRates
 from hsl.runtime.redis_state import RedisState, StateError, StateUnreachable
-from hsl.runtime.runner import Services, StageRunner, load_hooks
+from hsl.runtime.runner import EVERY_DOMAIN, Hook, Services, StageRunner, load_hooks, programs_of
 from hsl.runtime.scanners import (
     ClamdScanner,
     EmbeddedOutbreakScanner,
@@ -43,7 +42,7 @@ from hsl.runtime.scanners import (
 from hsl.runtime.slots import MemorySlots
 from hsl.shared import SharedStore
 from hsl.smtpd.client import Deliverer
-from hsl.smtpd.config import Config, Server
+from hsl.smtpd.config import Config, Phases, RecipientHooks, Server
 from hsl.smtpd.configfile import load_config
 from hsl.smtpd.control import ControlServer, control_path
 from hsl.smtpd.descriptors import raise_descriptor_limit
@@ -74,13 +73,13 @@ class StartError(Exception):
 class Hooks:
     """All compiled scripts of a configuration: by server id and stage, and the two of the queue."""
 
-    servers: Mapping[str, Mapping[str, Program]]
-    delivery: Mapping[str, Program]
+    servers: Mapping[str, Mapping[str, Hook]]
+    delivery: Mapping[str, Hook]
 
     @property
     def warnings(self) -> tuple[Diagnostic, ...]:
-        programs = [*self.delivery.values(), *(item for hooks in self.servers.values() for item in hooks.values())]
-        return unique(item for program in programs for item in program.warnings)
+        hooks = [*self.delivery.values(), *(item for hooks in self.servers.values() for item in hooks.values())]
+        return unique(item for hook in hooks for program in programs_of(hook) for item in program.warnings)
 
 
 def compile_hooks(config: Config, known: Programs) -> Hooks:
@@ -90,7 +89,7 @@ def compile_hooks(config: Config, known: Programs) -> Hooks:
     """
     findings: list[Diagnostic] = []
 
-    def load(hooks: Mapping[str, str | None]) -> Mapping[str, Program]:
+    def load(hooks: Mapping[str, str | Mapping[str, str] | None]) -> Mapping[str, Hook]:
         try:
             return load_hooks(config.scripting.rootpath, {stage: path for stage, path in hooks.items() if path}, known)
         except CompileError as error:
@@ -98,13 +97,22 @@ def compile_hooks(config: Config, known: Programs) -> Hooks:
             return {}
 
     servers = {
-        server.id: load({stage: getattr(server.phases, stage).hook for stage in type(server.phases).model_fields})
+        server.id: load({stage: hook_of(server.phases, stage) for stage in type(server.phases).model_fields})
         for server in config.servers
     }
     delivery = load({stage: getattr(config.queues, stage).hook for stage in sorted(DELIVERY)})
     if findings:
         raise CompileError(unique(findings))
     return Hooks(servers, delivery)
+
+
+def hook_of(phases: Phases, stage: str) -> str | Mapping[str, str] | None:
+    """A stage's script, or its scripts by domain."""
+    hook: str | RecipientHooks | None = getattr(phases, stage).hook
+    if isinstance(hook, RecipientHooks):
+        domains = hook.recipientdomains
+        return domains[EVERY_DOMAIN] if domains.keys() == {EVERY_DOMAIN} else domains
+    return hook
 
 
 def unique(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
@@ -319,7 +327,7 @@ class Gateway:
         stack.push_async_callback(monitor.close)
         self.log.info("monitor", listener=endpoint(bound))
 
-    async def _start_server(self, config: Server, hooks: Mapping[str, Program]) -> None:
+    async def _start_server(self, config: Server, hooks: Mapping[str, Hook]) -> None:
         server = SMTPServer(
             config,
             runner=self._runner(self.config, hooks),
@@ -341,7 +349,7 @@ class Gateway:
         stops = [server.stop(self._grace) for server in self.servers.values()]
         await asyncio.gather(*stops, self.scheduler.stop(self._grace))
 
-    def _runner(self, config: Config, hooks: Mapping[str, Program]) -> StageRunner:
+    def _runner(self, config: Config, hooks: Mapping[str, Hook]) -> StageRunner:
         """A runner over what is open, with the names, limits and texts of a configuration."""
         services = Services(
             rates=self.rates,

@@ -99,6 +99,12 @@ class Document:
         return [(*path, index) for index in range(len(value))] if isinstance(value, list) else []
 
 
+def dotted(path: KeyPath) -> str:
+    """`servers[0].limits.size`"""
+    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
+    return text.removeprefix(".")
+
+
 def read_yaml(path: Path) -> Document:
     """Read and compose a file. Raises ConfigError when it cannot be read at all or is not YAML."""
     document = Document(Source(path.name, ""))

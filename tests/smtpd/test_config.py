@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from hsl.smtpd.config import Config
+from hsl.smtpd.config import Config, RecipientHooks
 from hsl.smtpd.configfile import ConfigError, load_config, read_config
 
 GOOD = """\
@@ -48,7 +48,7 @@ def test_a_good_file(tmp_path: Path) -> None:
     assert config.queues.path == tmp_path / "spool"
     assert config.scripting.rootpath == tmp_path
     assert config.addresses[0].id == "1"  # written without quotes
-    assert config.servers[0].phases.rcptto.hook == "rcptto.hsl"
+    assert config.servers[0].phases.rcptto.hook == RecipientHooks(recipientdomains={"*": "rcptto.hsl"})
 
 
 # (what replaces what in the good file, wanted place, wanted message, wanted hint)
@@ -82,6 +82,32 @@ BAD = [
     ("{path: spool}", "", "15:8", "queues: wanted a mapping (key: value), got nothing", ""),
     ("[{port: 2525}]", "[]", "4:16", "wanted at least 1 item, got an empty list", ""),
     ("rcptto.hsl", "rcpto.hsl", "7:22", "no script 'rcpto.hsl' in ", "did you mean 'rcptto.hsl'?"),
+    (
+        "rcptto: {hook: rcptto.hsl}",
+        "{data: {hook: rcptto.hsl}, eod: {hook: auth.hsl}}",
+        "7:46",
+        "servers[0].phases.eod.hook: server 'out' has a data hook, too (line 7)",
+        "choose one: data runs for each recipient, eod once for the message",
+    ),
+    *(
+        ("hook: rcptto.hsl", f"hook: {{{given}}}", f"7:{place}", message, hint)
+        for given, place, message, hint in (
+            (
+                "recipientdomain: {a: b}",
+                23,
+                "unknown key 'recipientdomain' in servers[0].phases.rcptto.hook",
+                "mains'?",
+            ),
+            ("recipientdomains: {}", 41, "wanted at least 1 item", ""),
+            ("recipientdomains: {a.example: rcpto.hsl}", 53, "no script 'rcpto.hsl' in ", "did you mean 'rcptto.hsl'?"),
+            ("recipientdomains: {'*.a.example': auth.hsl}", 42, "'*.a.example' is not a domain", "'*' alone"),
+            ("recipientdomains: {'a b': auth.hsl}", 42, "'a b' is not a domain", ""),
+            ("recipientdomains: {a: auth.hsl, A: auth.hsl}", 55, "'A' stands here twice", "first used on line 7"),
+            ("recipientdomains: {a: 1}", 45, "no script '1' in ", ""),
+            ("recipientdomains: [a]", 41, "wanted a mapping (key: value), got a list", ""),
+        )
+    ),
+    ("hook: rcptto.hsl", "hook: [rcptto.hsl]", "7:22", "wanted a mapping (key: value), got a list", ""),
     ("{path: spool}", "{predelivery: {hook: x.hsl}}", "15:30", "no script 'x.hsl' in ", ""),
     ("transport: fast", "transport: fast\n    limits: {size: 10MB}", "6:20", "'10MB' is not a size", ""),
     ("transport: fast", "transport: fast\n    limits: {idle: 1:30}", "6:20", "'1:30' is not a time", ""),
