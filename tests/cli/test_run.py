@@ -238,6 +238,18 @@ def test_the_outbound_scripts_run(invoke: Invoke) -> None:
         assert invoke("run", "--stage", stage, scripts / f"{stage}.hsl").exit_code == 0
 
 
+def test_the_eod_scripts_run(invoke: Invoke) -> None:
+    scripts = Path(__file__).parents[2] / "scripts" / "eod"
+    people = ["--recipient", "a@example.net", "--recipient", "B@example.net"]
+    spam = invoke("run", "--stage", "eod", *people, "--message", DATA / "gtube.eml", scripts / "eod.hsl")
+    assert "verdict: accept\n" in spam.stdout
+    assert "queued: B@example.net active transport=default\n" in spam.stdout
+    leaves = invoke("run", "--stage", "predelivery", "--metadata", "spam=yes", scripts / "predelivery.hsl")
+    assert "source ip: 192.0.2.4 (netaddr:4)" in leaves.stdout
+    for stage in ("rcptto", "postdelivery"):
+        assert invoke("run", "--stage", stage, scripts / f"{stage}.hsl").exit_code == 0
+
+
 def test_a_rate_in_redis_is_shared_by_runs(invoke: Invoke, script: Script, tmp_path: Path) -> None:
     path = script('echo rate("r", $senderdomain, 2, 3600);\necho rate("r", $senderdomain, 0, 3600);\n')
     with redis_server(tmp_path) as url:

@@ -251,6 +251,26 @@ async def test_load_hooks_reports_all_errors_at_once(tmp_path: Path) -> None:
     assert places == ["one.hsl:1", "two.hsl:1", "two.hsl:2", "missing.hsl:1"]
 
 
+async def test_scripts_by_the_recipients_domain(world: Any, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / f"{name}.hsl").write_text(f'Reject("{name}");')
+    domains = {"Example.ORG": "one.hsl", "*": "other.hsl"}
+
+    async def reasons(domains: dict[str, str]) -> list[str | None]:
+        hooks = load_hooks(tmp_path, {"rcptto": domains}, Programs())
+        runner = StageRunner(hooks, world.services, Budget())
+        assert runner.has("rcptto")
+        people = (Recipient(Address.of(item), "outbound") for item in (b"a@example.org", b"a@EXAMPLE.org", b"a@b.c"))
+        verdicts = [await runner.run(RcptToContext(world.connection, world.transaction, item)) for item in people]
+        return [verdict.reason[0] if verdict.reason else None for verdict in verdicts]
+
+    assert await reasons(domains) == ["one", "one", "other"]
+    assert await reasons({"example.org": "one.hsl"}) == ["one", "one", None]
+    (tmp_path / "other.hsl").write_text("Rejct();")
+    with pytest.raises(CompileError, match="Rejct"):
+        load_hooks(tmp_path, {"rcptto": domains}, Programs())
+
+
 async def test_the_stage_s_variables_are_the_script_s(world: Any) -> None:
     verdict = await run(
         world, 'Reject("$sender $recipientdomain " . $connection["helo"]["host"] . $transaction["id"]);'

@@ -24,7 +24,7 @@ from servers import Server
 from hsl.smtpd.control import ControlClient
 
 HSL = (sys.executable, "-m", "hsl.cli.main")
-OUTBOUND = Path(__file__).resolve().parents[2] / "scripts" / "outbound"
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 DEADLINE = 30.0  # seconds until something that hangs fails the test
 DELIVERY = ("predelivery", "postdelivery")
 MESSAGE = "Subject: a test\r\n\r\nHello\r\n"
@@ -239,11 +239,16 @@ def mail_hosts(**domains: str) -> dict[str, Any]:
     }
 
 
-def outbound_scripts(**limits: int) -> dict[str, str]:
-    """The scripts of scripts/outbound, with these numbers in their limits.hsl."""
-    scripts = {path.stem: path.read_text() for path in OUTBOUND.glob("*.hsl")}
+def sample_scripts(folder: str, **limits: int) -> dict[str, str]:
+    """The scripts of a folder of scripts/, with these numbers in their limits.hsl."""
+    scripts = {path.stem: path.read_text() for path in (SCRIPTS / folder).glob("*.hsl")}
     text = scripts.pop("limits")
     for name, number in limits.items():
         text, found = re.subn(rf"^\${name} = \d+;", f"${name} = {number};", text, flags=re.M)
         assert found == 1, f"limits.hsl has no ${name}"
     return {**scripts, "limits.hsl": text}
+
+
+def outbound_scripts(**limits: int) -> dict[str, str]:
+    """The scripts of scripts/outbound."""
+    return sample_scripts("outbound", **limits)
