@@ -74,6 +74,7 @@ UPDATE_ENTRY = (
     f"UPDATE entry SET {', '.join(f'{name} = new.{name}' for name in CHANGING)} FROM new WHERE entry.id = new.id"
 )
 BODIES_OF = "SELECT json_group_array(body) FROM entry WHERE id IN (VALUES {rows})"  # one row: one hand-over of the GIL
+BODY_FILES = "SELECT id, file FROM body WHERE file IS NOT NULL"  # by the index alone: no body is read
 DELETE_ENTRY = "DELETE FROM entry WHERE id IN (VALUES {rows})"
 DELETE_BODY = "DELETE FROM body WHERE id IN (VALUES {rows})"
 
@@ -372,7 +373,7 @@ class Spool:
         self._entry_ids: Iterator[int] = count(max(last, self.shard * SHARD_IDS) + 1)
         self._next_body = last_body + 1
         self._shared = dict(query("SELECT body, count(*) FROM entry GROUP BY body HAVING count(*) > 1"))
-        self._files = dict(query("SELECT id, file FROM body WHERE file IS NOT NULL"))
+        self._files = dict(query(BODY_FILES))
 
     def _hold_bodiless(self) -> None:
         """Entries whose body file is gone (a damaged disk, a meddler) wait for an administrator."""

@@ -40,7 +40,7 @@ from hsl.smtpd import dsn
 from hsl.smtpd.config import Retry
 from hsl.smtpd.dsn import EXHAUSTED, EXPIRED, REFUSED, Reason
 from hsl.smtpd.lanes import Lane, Lanes, lane_of, share_of
-from hsl.smtpd.parking import Parking
+from hsl.smtpd.parking import MAX_ENTRIES, Parking
 from hsl.smtpd.transports import Route, RouteError, TransportTable
 from hsl.values import Value
 
@@ -51,7 +51,7 @@ MIN_PAUSE = 0.05  # seconds; rounding of due times must not make the loop spin
 RECONSIDER = 1.0  # seconds between two looks at all that policies hold back, however often these change
 CLAIM = 256  # entries taken from the queue at once
 WAITING_LIMIT = 100_000  # entries claimed and waiting, over all lanes
-LANE_LIMIT = 10_000  # of one lane; what is due beyond it is put off by a minute or two
+LANE_LIMIT = 10_000  # of one lane; what is due beyond it is put off by a minute or two for each so many
 LAST_MOMENT = 5.0  # seconds that stop() gives to commits after the grace is over
 
 PREPARE, ATTEMPT, SETTLE = "prepare", "attempt", "settle"
@@ -268,7 +268,7 @@ class Scheduler:
                 self._start_ready({})
                 if self._surplus:
                     surplus, self._surplus = self._surplus, []
-                    await self._postpone(surplus)
+                    await self._postpone(surplus, self._parking_crowd)
             except Exception:
                 self.log.error("scheduler-failed", traceback=traceback.format_exc())
                 await asyncio.sleep(self.commit_retry)
@@ -287,7 +287,7 @@ class Scheduler:
             surplus = [entry for entry in batch if not self._enlist(entry)]
             self._start_ready({entry.id: entry for entry in batch})
             if surplus:
-                await self._postpone(surplus)
+                await self._postpone(surplus, self._lane_crowd)
 
     def _claiming(self) -> bool:
         return self._flowing.is_set() and not self._stopping and len(self.lanes) < WAITING_LIMIT
@@ -304,10 +304,20 @@ class Scheduler:
             self.lanes.add(lane, entry.id)
         return True
 
-    async def _postpone(self, surplus: list[QueueEntry]) -> None:
+    def _lane_crowd(self, entry: QueueEntry) -> float:
+        """How many lanes full there are for an entry's domain."""
+        return self.queue.metric("count", {"recipientdomain": [entry.recipient.host]}) / LANE_LIMIT
+
+    def _parking_crowd(self, entry: QueueEntry) -> float:
+        """How often what is queued would fill the places for what policies hold back."""
+        return self.queue.metric("count", {}) / MAX_ENTRIES
+
+    async def _postpone(self, surplus: list[QueueEntry], crowd: Callable[[QueueEntry], float]) -> None:
+        """The larger the crowd, the longer: a million entries must not be put off anew every minute."""
         now = self.clock.time()
         for entry in surplus:
-            entry.state, entry.due = DEFER, now + self.uniform(RECHECK, 2 * RECHECK)
+            wait = self.uniform(RECHECK, 2 * RECHECK) * max(1.0, crowd(entry))
+            entry.state, entry.due = DEFER, now + wait
         await self._commit(Changes(update=surplus))
 
     def _start_ready(self, fresh: Mapping[int, QueueEntry]) -> None:

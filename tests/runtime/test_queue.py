@@ -20,7 +20,7 @@ from hsl.runtime.model import ACTIVE, DEFER, HOLD, NULL_SENDER, Address, Mail, Q
 from hsl.runtime.protocols import Queue, QueueFull
 from hsl.runtime.queue import BodyGone, QueueClosed, QueueError, QueueLocked, SQLiteQueue
 from hsl.runtime.rows import changing_row
-from hsl.runtime.spool import ROW_LIMIT, SCHEMA_VERSION, SHARD_IDS, Reader
+from hsl.runtime.spool import BODY_FILES, ROW_LIMIT, SCHEMA_VERSION, SHARD_IDS, Reader
 
 pytestmark = pytest.mark.asyncio
 DEADLINE = 20.0
@@ -676,6 +676,13 @@ async def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(QueueError, match="cannot create the queue's folder"):
         await SQLiteQueue.open(tmp_path / "file" / "q", log=silent())
+
+
+async def test_a_start_reads_no_bodies(tmp_path: Path) -> None:
+    """A million bodies in the database are gigabytes."""
+    async with opened(tmp_path):
+        plan = rows(tmp_path, f"EXPLAIN QUERY PLAN {BODY_FILES}")
+        assert "COVERING INDEX body_file" in str(plan[0])
 
 
 async def test_orphans_are_removed_at_start(tmp_path: Path) -> None:

@@ -886,11 +886,12 @@ async def test_busy_domains_share_the_attempts_with_a_newcomer() -> None:
 async def test_what_one_lane_cannot_hold_is_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert LANE_LIMIT >= 1000
     monkeypatch.setattr("hsl.smtpd.scheduler.LANE_LIMIT", 10)
+    later = START + 120 * 10  # ten times as many as a lane holds: ten times as long
     async with World(concurrency=40) as world:
         world.deliverer.outcome = hang
         numbers = [world.add(b"r%d@dead.example" % number) for number in range(100)]
-        await until(lambda: sum(entry.due == START + 120 for entry in world.queue.stored.values()) > 0)
-        await until(lambda: world.queue.next_due() == START + 120)
+        await until(lambda: sum(entry.due == later for entry in world.queue.stored.values()) > 0)
+        await until(lambda: world.queue.next_due() == later)
         put_off = [n for n in numbers if world.queue.stored[n].state == DEFER]
         assert len(put_off) == 90
         assert all(world.queue.stored[n].retry == 0 for n in put_off)
@@ -1203,6 +1204,17 @@ async def test_more_than_can_wait_is_put_off_on_disk(monkeypatch: pytest.MonkeyP
         await until(lambda: sum(entry.state == DEFER for entry in world.queue.stored.values()) == 2)
         assert len(world.scheduler.parking) == 3
         assert all(entry.retry == 0 for entry in world.queue.stored.values())
+
+
+async def test_the_longer_the_queue_the_later_what_cannot_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hsl.smtpd.parking.MAX_ENTRIES", 3)
+    monkeypatch.setattr("hsl.smtpd.scheduler.MAX_ENTRIES", 3)
+    async with World() as world:
+        world.scheduler.policies.suspend(Match.of({}), 3600.0, "", True)
+        for _ in range(30):
+            world.add()
+        put_off = {START + 10 * 120}  # ten times as many as can wait
+        await until(lambda: {entry.due for entry in world.queue.stored.values() if entry.state == DEFER} == put_off)
 
 
 async def test_what_waits_is_given_back_at_a_stop() -> None:
