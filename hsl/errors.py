@@ -98,7 +98,14 @@ class BudgetError(ScriptError):
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Halt(BaseException):
-    """Ends a script on purpose. Verdicts derive from it; like the cancellation of a task it is not an Exception."""
+    """Ends a script on purpose. Verdicts derive from it; like the cancellation of a task it is not an Exception.
+
+    The innermost statement sets `span`.
+    """
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.span: Span | None = None
 
 
 class Diagnostics:

@@ -85,6 +85,8 @@ class HaltStatement(Statement):
                 implementation = call.builtin.implementation
                 implementation(*call.prepare(frame))
         except Halt as halt:
+            if halt.span is None:
+                halt.span = self.span
             frame.run.halt = halt
             return HALT
         except ScriptError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Final, TypeAlias
 
-from hsl.errors import ScriptError
+from hsl.errors import Halt, ScriptError
 from hsl.run import Run
 from hsl.slots import UNSET, Slot, settled
 from hsl.source import Span
@@ -198,11 +198,12 @@ def in_sequence(statements: list[Statement]) -> Sequence | None:
 
 
 def execute_all(sequence: Sequence | None, frame: Frame) -> int:
-    """Execute statements in order; says how they ended. An error without a place gets that of its statement."""
+    """Execute statements in order; says how they ended. An error or a verdict without a place gets that of its
+    statement."""
     while sequence is not None:
         try:
             ended = sequence.statement.execute(frame)
-        except ScriptError as error:
+        except (ScriptError, Halt) as error:
             if error.span is None:
                 error.span = sequence.statement.span
             raise
@@ -217,7 +218,7 @@ def steps_of_all(sequence: Sequence | None, frame: Frame) -> Steps:
     while sequence is not None:
         try:
             ended = yield from sequence.statement.steps(frame)
-        except ScriptError as error:
+        except (ScriptError, Halt) as error:
             if error.span is None:
                 error.span = sequence.statement.span
             raise

@@ -26,6 +26,7 @@ from hsl.runtime.protocols import ScanEnvelope, SpamResult
 from hsl.runtime.reply import MAX_LINES, MAX_TEXT, Reply
 from hsl.runtime.reports import Report
 from hsl.runtime.verdict import Verdict
+from hsl.source import Span
 
 if TYPE_CHECKING:
     from hsl.runtime.runner import StageRunner
@@ -92,13 +93,15 @@ class Destination:
 class DataOutcome:
     """What the server does at the end of data: store `mails` in one transaction, then send `reply(ids)`.
 
-    `ids` are the queue ids of the stored entries, in the order of `mails` and their entries. `stage` is what decided.
+    `ids` are the queue ids of the stored entries, in the order of `mails` and their entries. `stage` is what decided, `at`
+    the place of the verdict.
     """
 
     stage: str
     mails: list[Mail]
     reply: Callable[[Sequence[int]], Reply]
     disconnect: bool
+    at: Span | None = None
 
 
 def act(context: DataContext, kind: str, verdict: Verdict, destination: Destination | None = None) -> None:
@@ -181,11 +184,14 @@ async def conclude(runner: StageRunner, stage: str, state: MessageState, decided
     except OSError as error:
         runner.services.log.error("message-unreadable", id=transaction.id, error=str(error))
         decided, mails = UNDECIDED, []
-    return DataOutcome(stage, mails, partial(answer, runner, stage, decided), decided.disconnect)
+    return DataOutcome(stage, mails, partial(answer, runner, stage, decided), decided.disconnect, decided.at)
 
 
 def finish(context: DataContext, verdict: Verdict) -> None:
     """What the end of a script means; the functions that decide have noted their action already."""
+    acts = context.state.acts
+    if context.acted and acts[-1].verdict == verdict:
+        acts[-1] = replace(acts[-1], verdict=verdict)  # this one knows its place
     if verdict.action == "deliver" and not verdict.explicit:
         note(context, "deliver", verdict, Destination())
     elif not context.acted:

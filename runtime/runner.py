@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -149,7 +149,7 @@ class StageRunner:
         try:
             await run.execute_async(lambda: asyncio.timeout(run.remaining() + GRACE))
         except VerdictReached as reached:
-            return reached.verdict
+            return replace(reached.verdict, at=reached.span)
         finally:
             if "context" in program.stage_variables:
                 context.context = run.variable("context")
@@ -159,10 +159,10 @@ class StageRunner:
         """Log an error whole and give the stage's on-error verdict. Backends log their outages themselves, once."""
         level = "debug" if isinstance(error, BackendUnavailable) else "error"
         shown = error.render() if isinstance(error, ScriptError) else f"{type(error).__name__}: {error}"
-        place = str(error.span) if isinstance(error, ScriptError) and error.span else None
+        place = error.span if isinstance(error, ScriptError) else None
         message = text(context.mask(shown.encode("utf-8", "surrogateescape")))
         self.services.log.event(level, "script-error", stage=stage.name, id=context.message_id, at=place, error=message)
-        return stage.on_error
+        return replace(stage.on_error, at=place)
 
     def echo(self, stage: Stage, context: Context) -> Callable[[bytes], None]:
         """Where echo writes: the log, at debug level, with the transaction's id."""

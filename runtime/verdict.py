@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hsl.errors import Halt
+from hsl.source import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Verdict:
     reason      lines of reply text, None for the stage's own text
     code, enhanced   from the reply_codes option
     options     what else the action carries (delay, hold, recipient …), by the reference's names
+    at          the statement that decided, or failed; None where no statement did
     """
 
     action: str
@@ -29,6 +31,7 @@ class Verdict:
     enhanced: tuple[int, int, int] | None = None
     disconnect: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    at: Span | None = field(default=None, compare=False)
 
 
 class VerdictReached(Halt):

@@ -119,6 +119,7 @@ class MailSession(Wire):
     async def answer(self, stage: str, verdict: Verdict, answer: Reply, **fields: object) -> None:
         """Log a verdict, unless it is only that nothing objected, and send its reply."""
         if verdict is not ACCEPT or answer.code >= 400:
+            fields["at"] = verdict.at
             self.server.log_verdict(stage, verdict.action, answer, self.connection, self.transaction, **fields)
         await self.reply(answer)
 
@@ -392,7 +393,7 @@ class MailSession(Wire):
             outcome.stage, action_of(answer), answer, self.connection, transaction,
             sender=sender and (sender.path or "<>"),
             recipient=b",".join(item.address.path for item in transaction.recipients[:20]),
-            queue=",".join(map(str, ids[:20])), size=size,
+            queue=",".join(map(str, ids[:20])), size=size, at=outcome.at,
         )  # fmt: skip
         return answer
 

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 from hsl.runtime.context import PostDeliveryContext, PreDeliveryContext
@@ -42,6 +42,7 @@ from hsl.smtpd.dsn import EXHAUSTED, EXPIRED, REFUSED, Reason
 from hsl.smtpd.lanes import Lane, Lanes, lane_of, share_of
 from hsl.smtpd.parking import MAX_ENTRIES, Parking
 from hsl.smtpd.transports import Route, RouteError, TransportTable
+from hsl.source import Span
 from hsl.values import Value
 
 PUT_OFF = 300.0  # seconds until the next look at an entry after a script's error, or one of ours
@@ -71,7 +72,10 @@ class AttemptDriver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What becomes of an entry: `delivered`, `delete`, `bounce` or `queue`, and the options of Queue() (seconds)."""
+    """What becomes of an entry: `delivered`, `delete`, `bounce` or `queue`, and the options of Queue() (seconds).
+
+    `at`: the statement of a script that decided it.
+    """
 
     action: str
     delay: float | None = None
@@ -82,9 +86,10 @@ class Outcome:
     transportid: str | None = None
     recipient: Address | None = None
     quotas: tuple[bytes, ...] | None = None
+    at: Span | None = field(default=None, compare=False)
 
 
-OPTIONS = frozenset(item.name for item in fields(Outcome)) - {"action"}
+OPTIONS = frozenset(item.name for item in fields(Outcome)) - {"action", "at"}
 
 
 def outcome_of(verdict: Verdict) -> Outcome:
@@ -98,8 +103,8 @@ def outcome_of(verdict: Verdict) -> Outcome:
     if verdict.reason:
         known["reason"] = " ".join(verdict.reason)
     if verdict.action == "deliver":
-        return Outcome(**{"delay": 0.0, "reset_retry": True, **known, "action": "queue"})
-    return Outcome(verdict.action, **known)
+        return Outcome(**{"delay": 0.0, "reset_retry": True, **known, "action": "queue", "at": verdict.at})
+    return Outcome(verdict.action, **known, at=verdict.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +156,9 @@ class Work:
     plan: DeliveryPlan | None = None
     attempt: Attempt | None = None
     context: Value = None
+    tried: Span | None = None  # the Try() of pre-delivery
     metadata: dict[bytes, bytes] = field(default_factory=dict)  # as it was claimed
+    stage: str = "postdelivery"  # which decides
     slots: bool = False  # a script may hold slots
     committed: bool = False  # the outcome is on its way to disk
 
@@ -462,17 +469,20 @@ class Scheduler:
         work.slots = True
         verdict = await self.runner.run(context)
         work.plan, work.context, work.dsn = context.plan, context.context, context.dsn
+        work.tried = verdict.at
         work.entry.metadata = context.entry.metadata
         return verdict
 
     async def _refrain(self, work: Work, verdict: Verdict) -> None:
         """Pre-delivery decided against an attempt."""
+        work.stage = "predelivery"
         outcome = outcome_of(verdict)
         if outcome.action != "queue":
             await self._conclude(work, outcome, REFUSED)
             return
         if verdict.error:  # spread, for all entries fail at once when the state backend is gone
-            outcome = Outcome("queue", delay=PUT_OFF * self.uniform(1.0, 1.2), increment_retry=False)
+            delay = PUT_OFF * self.uniform(1.0, 1.2)
+            outcome = Outcome("queue", delay=delay, increment_retry=False, at=verdict.at)
         over = self._over(work, outcome)
         if over is not None:
             await self._conclude(work, self._give_up(work), over)
@@ -521,7 +531,10 @@ class Scheduler:
             verdict = await self.runner.run(context)
             work.entry.metadata = context.entry.metadata
             work.dsn = context.dsn or work.dsn
-            return default if delivered or verdict.action == "default" else outcome_of(verdict)
+            if delivered or verdict.action == "default":
+                return replace(default, at=verdict.at or default.at)
+            work.stage = "postdelivery"
+            return outcome_of(verdict)
         except Exception:
             self.log.error("postdelivery-failed", queue=work.entry.id, traceback=traceback.format_exc())
             return default
@@ -670,6 +683,9 @@ class Scheduler:
             "delay": self.clock.time() - entry.ts,
             **(attempt_facts(work.attempt, work.plan) if work.attempt else {}),
             "action": entry.state if outcome.action == "queue" else outcome.action,
+            "stage": work.stage,
+            "try": work.tried if work.attempt else None,
+            "at": outcome.at,
         }
         if outcome.action == "queue":
             facts["due"] = rfc3339(entry.due)

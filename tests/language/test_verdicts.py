@@ -77,6 +77,26 @@ def test_a_verdict_ends_the_script(text: str) -> None:
         run(f'{text} echo "never";')
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("echo 1;\n  stop();", "2:3"),
+        ("if (true) stop();", "1:11"),
+        ("function f() { stop(); }\nf();", "1:16"),
+        ("$x = 1;\n$x and stop();", "2:1"),
+        ("while (true) {\n  $x = none ?? stop();\n}", "2:3"),
+        ("class A { constructor() { stop(); } }\nA();", "1:27"),
+        ("array_map(function ($x) { stop(); }, [1]);", "1:27"),
+        ("function g() { yield 1; stop(); }\nforeach (g() as $x) ;", "1:25"),
+        ("function g() { yield 1; true and stop(); }\nforeach (g() as $x) ;", "1:25"),
+    ],
+)
+def test_a_verdict_knows_its_innermost_statement(text: str, place: str) -> None:
+    with pytest.raises(Verdict) as found:
+        run(text)
+    assert str(found.value.span) == f"test.hsl:{place}"
+
+
 def test_errors_of_the_host_are_caught() -> None:
     assert run("try { fail(); } catch ($e) { echo $e->toString(); }") == [b"test.hsl:1:7: away\n"]
 

@@ -51,6 +51,20 @@ async def test_verdicts_and_replies(world: Any, script: str, action: str, explic
     assert str(world.runner().reply("rcptto", verdict)) == wire
 
 
+@pytest.mark.parametrize(
+    ("script", "at"),
+    [
+        ("", None),
+        ("$x = 1;\n  Reject();", "rcptto.hsl:2:3"),
+        ("function no() {\n Reject();\n}\nno();", "rcptto.hsl:2:2"),
+        ('$x = 1;\nrate("a", "b", -1, 1);', "rcptto.hsl:2:1"),
+    ],
+)
+async def test_verdicts_have_a_place(world: Any, script: str, at: str | None) -> None:
+    verdict = await run(world, script)
+    assert (str(verdict.at) if verdict.at else None) == at
+
+
 REPLIES = [
     ("connect", "reject", "521 5.7.1 Refused by policy", True),
     ("connect", "defer", "421 4.7.0 Please try again later", True),

@@ -124,6 +124,7 @@ class FakeOutcome:
     stage = "data"
     disconnect: bool = False
     verdict: str = "250 queued as {}"
+    at: None = None
 
     def reply(self, ids):
         code, _, text = self.verdict.format(",".join(map(str, ids))).partition(" ")
