@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hsl.library.certificates import X509Resource
+from hsl.library.files import FileResource
 from hsl.library.mime import MailMessage
 from hsl.runtime.dsnrequest import DSNRequest
 from hsl.runtime.model import (
@@ -22,12 +24,15 @@ from hsl.runtime.model import (
     Connection,
     DeliveryPlan,
     DSNPlan,
+    PeerCert,
     QueueEntry,
     Recipient,
     Result,
     TLSInfo,
     Transaction,
 )
+from hsl.runtime.policies import Limits, Rule
+from hsl.runtime.queuedfile import HoldsBodies, QueuedFile
 from hsl.values import Array, Value
 
 if TYPE_CHECKING:
@@ -90,6 +95,15 @@ def tls_array(tls: TLSInfo | None, started: bool | None = None) -> Array | None:
         cipher=string(tls.cipher),
         keysize=float(tls.keysize),
         sni=optional(tls.sni),
+        peercert=None if tls.peercert is None else peercert_array(tls.peercert),
+    )
+
+
+def peercert_array(peercert: PeerCert) -> Array:
+    return record(
+        x509=X509Resource.of(peercert.certificate),
+        chain=Array.of(X509Resource.of(item) for item in peercert.chain),
+        error=None if peercert.error is None else float(peercert.error),
     )
 
 
@@ -124,7 +138,7 @@ def transaction_array(transaction: Transaction) -> Array:
     )
 
 
-def message_array(entry: QueueEntry, sender: Address, recipient: Address) -> Array:
+def message_array(entry: QueueEntry, sender: Address, recipient: Address, file: FileResource | None) -> Array:
     """`$message` of the queue's stages."""
     return record(
         id=record(transaction=string(entry.transaction), queue=float(entry.id)),
@@ -137,6 +151,7 @@ def message_array(entry: QueueEntry, sender: Address, recipient: Address) -> Arr
         transportid=string(entry.transportid),
         jobid=entry.jobid or None,
         size=float(entry.size),
+        file=None if file is None else record(modified=file),
         dsn=dsn_array(entry.dsn),
     )
 
@@ -166,22 +181,59 @@ def result_array(result: Result | None) -> Array | None:
 def error_array(error: AttemptError | None) -> Array | None:
     if error is None:
         return None
-    return record(temporary=error.temporary, message=string(error.message), type=string(error.kind))
+    return record(
+        temporary=error.temporary,
+        message=string(error.message),
+        type=string(error.kind),
+        dns=optional(error.dns or None),
+    )
 
 
 def attempt_array(attempt: Attempt) -> Array:
     """`$arguments["attempt"]` of post-delivery."""
+    tls = tls_array(attempt.tls, started=True)
+    if attempt.tlsrpt:
+        tls = tls or record(started=False)
+        tls.set(b"tlsrpt", string(attempt.tlsrpt))
     return record(
         result=result_array(attempt.result),
         error=error_array(attempt.error),
         connection=record(
+            id=optional(attempt.connection or None),
+            transactions=float(attempt.transactions) if attempt.connection else None,
             localip=string(attempt.localip),
+            localipid=optional(attempt.localipid or None),
             helo=string(attempt.helo),
             remoteip=string(attempt.remoteip),
             remotemx=string(attempt.remotemx),
-            tls=tls_array(attempt.tls, started=True),
+            remotegreet=strings(attempt.greeting) if attempt.greeting else None,
+            tls=tls,
         ),
         duration=attempt.duration,
+    )
+
+
+def policy_array(rules: Sequence[Rule]) -> Array:
+    """`$arguments["policy"]`: the policies that an attempt was counted by, and their tags."""
+    return record(
+        tags=strings(dict.fromkeys(rule.tag for rule in rules if rule.tag)),
+        policies=Array.of(rule_array(rule) for rule in rules),
+    )
+
+
+def rule_array(rule: Rule) -> Array:
+    limits = rule.limits or Limits()
+    rate = limits.rate and Array.of([float(limits.rate[0]), limits.rate[1]])
+    return record(
+        id=string(rule.id),
+        fields=strings(rule.fields),
+        condition=parameters(rule.match.given),
+        tag=optional(rule.tag or None),
+        concurrency=None if limits.concurrency is None else float(limits.concurrency),
+        rate=rate,
+        connectinterval=limits.interval,
+        stop=limits.stop,
+        properties=Array.from_pairs((string(name), value) for name, value in limits.properties),
     )
 
 
@@ -629,7 +681,7 @@ class DisconnectContext(SessionContext):
 
 QUEUED: Getters = {
     "arguments": lambda c: c.arguments(),
-    "message": lambda c: message_array(c.entry, c.sender, c.recipient),
+    "message": lambda c: message_array(c.entry, c.sender, c.recipient, c.file),
     "context": lambda c: c.context,
     "senderip": lambda c: string(c.entry.senderip),
     "senderhelo": lambda c: c.entry.senderhelo,
@@ -661,6 +713,12 @@ class QueueContext(Context):
         self.context = context
         self.message_id = entry.transaction
         self.dsn: DSNPlan | None = None  # what the script says about a notification
+
+    @property
+    def file(self) -> FileResource | None:
+        """The message as it lies in the queue; None where there is no queue that holds any."""
+        queue = self.services.queue
+        return QueuedFile(queue, self.entry) if isinstance(queue, HoldsBodies) else None
 
     @property
     def serverid(self) -> str:
@@ -699,6 +757,7 @@ class PreDeliveryContext(QueueContext):
         super().__init__(entry, retries)
         self.plan = plan
         self.holder = holder
+        self.took_slot = False
 
     @property
     def sender(self) -> Address:
@@ -713,7 +772,9 @@ class PostDeliveryContext(QueueContext):
     """After an attempt, or when an entry leaves the queue without one (`attempt` None).
 
     `action` is what will happen by default: QUEUE, BOUNCE or DELETE; None after a delivery. `context` is what the
-    pre-delivery script of this attempt left in `$context`.
+    pre-delivery script of this attempt left in `$context`, `plan` what it made of the transport's. `expired`: there
+    will be no further attempt, for the retries or the time are used up. `rules` are the policies that the attempt was
+    counted by.
     """
 
     stage = "postdelivery"
@@ -730,12 +791,34 @@ class PostDeliveryContext(QueueContext):
     }
 
     def __init__(
-        self, entry: QueueEntry, attempt: Attempt | None, action: str | None, retries: int, context: Value = None
+        self,
+        entry: QueueEntry,
+        attempt: Attempt | None,
+        action: str | None,
+        retries: int,
+        context: Value = None,
+        *,
+        plan: DeliveryPlan | None = None,
+        expired: bool = False,
+        rules: Sequence[Rule] = (),
+        grouping: str | None = None,
     ) -> None:
         super().__init__(entry, retries, context)
         self.attempt = attempt
         self.outcome = attempt or Attempt()
         self.action = action or None
+        self.plan = plan
+        self.expired = expired
+        self.rules = rules
+        self.grouping = grouping
+
+    @property
+    def sender(self) -> Address:
+        return self.plan.sender if self.plan else self.entry.sender
+
+    @property
+    def recipient(self) -> Address:
+        return self.plan.recipient if self.plan else self.entry.recipient
 
     @property
     def delivered(self) -> bool:
@@ -757,6 +840,9 @@ class PostDeliveryContext(QueueContext):
     def arguments(self) -> Array:
         return record(
             retry=float(self.entry.retry),
+            expired=self.expired,
             action=optional(self.action),
+            grouping=optional(self.grouping),
+            policy=policy_array(self.rules) if self.attempt else None,
             attempt=attempt_array(self.attempt) if self.attempt else None,
         )

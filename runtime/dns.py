@@ -37,13 +37,17 @@ DNS_FAILURE = (4, 4, 3)
 
 
 class DNSError(Exception):
-    """A lookup that gave no usable answer. `message` names the domain, for logs and bounces."""
+    """A lookup that gave no usable answer. `message` names the domain, for logs and bounces.
 
-    def __init__(self, temporary: bool, enhanced: Enhanced, message: str) -> None:
+    `status` is what the DNS said: NXDOMAIN, NODATA, NULLMX, SERVFAIL or TIMEOUT; empty where it was not asked.
+    """
+
+    def __init__(self, temporary: bool, enhanced: Enhanced, message: str, status: str = "") -> None:
         super().__init__(message)
         self.temporary = temporary
         self.enhanced = enhanced
         self.message = message
+        self.status = status
 
 
 class Resolver(Protocol):
@@ -200,7 +204,8 @@ class DnsResolver:
         except (dns.exception.DNSException, TimeoutError) as error:
             late = isinstance(error, dns.exception.Timeout | TimeoutError)
             reason = "no answer in time" if late else "no usable answer"
-            raise DNSError(True, DNS_FAILURE, f"{kind} lookup of {name.to_text(True)}: {reason}") from error
+            status = "TIMEOUT" if late else "SERVFAIL"
+            raise DNSError(True, DNS_FAILURE, f"{kind} lookup of {name.to_text(True)}: {reason}", status) from error
         if answer.rrset is None:
             return [], NEGATIVE_TTL
         return [answer_text(record) for record in answer.rrset], min(float(answer.rrset.ttl), POSITIVE_TTL)
@@ -248,14 +253,14 @@ def is_literal(host: str) -> bool:
 
 
 def no_such_domain(domain: str) -> DNSError:
-    return DNSError(False, NO_DOMAIN, f"domain {domain} does not exist")
+    return DNSError(False, NO_DOMAIN, f"domain {domain} does not exist", "NXDOMAIN")
 
 
 def usable_hosts(domain: str, hosts: Sequence[str]) -> list[str]:
     """The hosts without the root; nothing else left is a null MX (RFC 7505 3). Raises DNSError 5.1.10."""
     found = [host for host in hosts if host != "."]
     if not found:
-        raise DNSError(False, NULL_MX, f"domain {domain} takes no mail (null MX)")
+        raise DNSError(False, NULL_MX, f"domain {domain} takes no mail (null MX)", "NULLMX")
     return found[:MAX_HOSTS]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,7 +12,7 @@ from hsl.runtime.dsnrequest import DSNRequest
 from hsl.values import Value
 
 if TYPE_CHECKING:
-    from hsl.runtime.policies import Blocked
+    from hsl.runtime.policies import Blocked, Permit
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,39 @@ class Helo:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerCert:
+    """A peer's certificate (DER), and what came with it. `error`: OpenSSL's verify result, None where none was made."""
+
+    certificate: bytes
+    chain: tuple[bytes, ...] = ()
+    error: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TLSInfo:
     protocol: str
     cipher: str
     keysize: int
     sni: str | None = None
+    peercert: PeerCert | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TLSSettings:
+    """What a script says about the TLS of an attempt besides its mode; None: as the mode has it.
+
+    sni           the name to ask for; True: the mail host's
+    protocols     `TLSv1.2,!TLSv1.3`; ciphers: OpenSSL's list, of TLS up to 1.2
+    verify_host   whether the certificate must be for the mail host; names: for one of these
+    certificate   our own, its chain and its key as PEM
+    """
+
+    sni: str | bool | None = None
+    protocols: bytes | None = None
+    ciphers: bytes | None = None
+    verify_host: bool | None = None
+    names: tuple[str, ...] = ()
+    certificate: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +208,7 @@ class AttemptError:
     message: str
     kind: str = "connect"  # plan, dns, bind, connect, timeout, tls, disconnect, protocol
     enhanced: tuple[int, int, int] | None = None
+    dns: str = ""  # what the DNS said: NXDOMAIN, NODATA, SERVFAIL, TIMEOUT …
 
 
 @dataclass(slots=True)
@@ -189,11 +218,17 @@ class Attempt:
     result: Result | None = None
     error: AttemptError | None = None
     localip: str = ""
+    localipid: str = ""  # the id of the source address, if it has one
     remoteip: str = ""  # empty on DNS problems
     remoteport: int = 0
     remotemx: str = ""
     helo: str = ""
     tls: TLSInfo | None = None
+    tlsrpt: str = ""  # why there is no TLS, or none that could be trusted (RFC 8460 4.3)
+    connection: str = ""  # the id of the connection, which several attempts may use
+    transactions: int = 0  # on that connection by now, with this one
+    greeting: tuple[str, ...] = ()  # the lines of its banner
+    permit: Permit | None = None  # by which policies it counted
     duration: float = 0.0  # seconds
     dsn: bool = False  # the next hop offers DSN (RFC 3461)
     held: Blocked | None = None  # nothing was tried: a policy of the queue holds it back
@@ -218,6 +253,7 @@ class SourceIP:
     helo: str | None = None
     id: str | None = None
     nonlocal_source: bool = False
+    own_helo: bool = False  # a script gave `helo` with the address: it goes before the plan's
 
 
 @dataclass(slots=True)
@@ -230,7 +266,9 @@ class DeliveryPlan:
     port: int = 25
     helo: str | None = None
     source: SourceIP | None = None
+    other_sources: tuple[SourceIP, ...] = ()  # in order, where `source` is of the other family, or held back
     tls: str = "optional"  # disabled, optional, optional_verify, require, require_verify
+    tls_settings: TLSSettings = TLSSettings()
     username: bytes | None = None
     password: bytes | None = None
     connect_timeout: float = 30.0
@@ -241,6 +279,15 @@ class DeliveryPlan:
     timeouts: dict[str, float] = field(default_factory=dict)  # seconds, by the names of the client's timeouts
     mx_include: tuple[str, ...] = ()  # mail hosts, lower case; `*.` is any one label
     mx_exclude: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[SourceIP, ...]:
+        """The source addresses that may be used, the best one first; none: the system's choice."""
+        return () if self.source is None else (self.source, *self.other_sources)
+
+    @sources.setter
+    def sources(self, sources: Sequence[SourceIP]) -> None:
+        self.source, self.other_sources = (sources[0], tuple(sources[1:])) if sources else (None, ())
 
 
 @dataclass(frozen=True, slots=True)

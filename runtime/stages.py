@@ -67,12 +67,18 @@ HELO_KEYS = (
     Variable("verb", "string", "HELO or EHLO"),
     Variable("host", "string", "The name that the client gave"),
 )
+PEERCERT_KEYS = (
+    Variable("x509", "resource", "The certificate, for the class X509"),
+    Variable("chain", "array", "The certificates that came, its own first, for the class X509"),
+    Variable("error", "number", "What OpenSSL says of it (SSL_get_verify_result), 0: good; missing: it was not asked"),
+)
 TLS_KEYS = (
     Variable("started", "boolean", "Whether STARTTLS succeeded (delivery attempts only)"),
     Variable("protocol", "string", "The protocol's version"),
     Variable("cipher", "string", "The cipher"),
     Variable("keysize", "number", "The cipher's key size in bits"),
     Variable("sni", "string", "The server name that the client asked for"),
+    Variable("peercert", "array", "The peer's certificate, if it gave one", keys=PEERCERT_KEYS),
 )
 AUTH_KEYS = (
     Variable("mechanism", "string", "The SASL mechanism, upper case"),
@@ -185,6 +191,12 @@ QUEUED = (
             Variable("jobid", "string", "The job id, if there is one"),
             Variable("size", "number", "The size in bytes"),
             Variable(
+                "file",
+                "array",
+                "The message as it lies in the queue",
+                keys=(Variable("modified", "resource", "With the changes that scripts made, for the class File"),),
+            ),
+            Variable(
                 "dsn",
                 "array",
                 "What the client asked about notifications (RFC 3461), if anything",
@@ -219,14 +231,31 @@ RESULT_KEYS = (
 ERROR_KEYS = (
     Variable("temporary", "boolean", "Whether a later attempt may succeed"),
     Variable("message", "string", "What went wrong"),
-    Variable("type", "string", "dns, bind, connect, timeout, tls or disconnect"),
+    Variable("type", "string", "dns, bind, connect, timeout, tls, disconnect, protocol, config or plan"),
+    Variable("dns", "string", "What the DNS said: NXDOMAIN, NODATA, NULLMX, SERVFAIL, TIMEOUT"),
 )
 ROUTE_KEYS = (
+    Variable("id", "string", "The connection's id; attempts may share one"),
+    Variable("transactions", "number", "How many mails it has carried, with this one"),
     Variable("localip", "string", "The source address"),
+    Variable("localipid", "string", "The source address's id"),
     Variable("helo", "string", "Our HELO name"),
     Variable("remoteip", "string", "The address connected to; empty on DNS errors"),
     Variable("remotemx", "string", "The mail host connected to"),
-    Variable("tls", "array", "TLS, if it was started", keys=TLS_KEYS),
+    Variable("remotegreet", "array", "The lines of its banner"),
+    Variable(
+        "tls",
+        "array",
+        "TLS, if it was started or should have been",
+        keys=(
+            *TLS_KEYS,
+            Variable("tlsrpt", "string", "Why there was none that could be trusted, in the words of RFC 8460 4.3"),
+        ),
+    ),
+)
+POLICY_KEYS = (
+    Variable("tags", "array", "Their tags"),
+    Variable("policies", "array", "Each: id, fields, condition, tag, its limits, stop, properties"),
 )
 ATTEMPT = Variable(
     "attempt",
@@ -451,6 +480,11 @@ TABLE: tuple[Stage, ...] = (
             QUEUED,
             arguments(
                 Variable("retry", "number", "The retry count"),
+                Variable("expired", "boolean", "Whether its retries or its time are used up"),
+                Variable(
+                    "grouping", "string", "The grouping of the mail host (`queues.grouping`), if an attempt was made"
+                ),
+                Variable("policy", "array", "The policies that the attempt was counted by", keys=POLICY_KEYS),
                 Variable(
                     "action", "string", "What happens by default: QUEUE, BOUNCE, DELETE; missing after a delivery"
                 ),

@@ -67,21 +67,37 @@ class Order:
     body: Body
     sender: bytes
     recipients: tuple[tuple[bytes, dict[str, str]], ...]  # paths, and the parameters of RCPT
-    helo: str
-    family: int | None  # of the source address; None: any
+    hostname: str
 
     @property
     def walks_mx(self) -> bool:
         return self.plan.host in (None, "", LOOKUP_MX)
 
+    def targets(self, host: str, ip: str) -> list[Target]:
+        """The ways to an address: one for each source address of its family, in order; none if there is none."""
+        sources = self.plan.sources or (None,)
+        return [
+            Target(host, ip, self.plan.port, source, self.helo(source))
+            for source in sources
+            if source is None or family_of(source.address) == family_of(ip)
+        ]
+
+    def helo(self, source: SourceIP | None) -> str:
+        """Our name: what a script said with the address, else the plan's, else the address's, else this system's."""
+        if source is not None and source.own_helo and source.helo:
+            return source.helo
+        return self.plan.helo or (source.helo if source else None) or self.hostname
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One address of one mail host."""
+    """One address of one mail host, and how it is gone to."""
 
     host: str
     ip: str
     port: int
+    source: SourceIP | None
+    helo: str
 
 
 class Unsendable(ValueError):
@@ -106,17 +122,16 @@ def make_order(
         raise Unsendable(f"delivery protocol {plan.protocol!r} is not supported: use {' or '.join(PROTOCOLS)}")
     if plan.tls not in TLS_MODES:
         raise Unsendable(f"TLS mode {plan.tls!r} is not supported: use one of {', '.join(TLS_MODES)}")
-    helo = plan.helo or (plan.source.helo if plan.source else None) or hostname
-    if not HELO_NAME.match(helo):
-        raise Unsendable("the HELO name holds characters that cannot be sent")
     named = recipients or [(plan.recipient, plan.recipientparams)]
     if plan.protocol == "lmtp" and len(named) > 1:
         raise Unsendable("LMTP is for one recipient at a time here: each has a reply of its own")
     paths = tuple((wire_path(address), dict(params)) for address, params in named)
     if not all(path for path, _ in paths):
         raise Unsendable("the recipient is empty")
-    family = family_of(plan.source.address) if plan.source else None
-    return Order(plan, entry, body, wire_path(plan.sender), paths, helo, family)
+    order = Order(plan, entry, body, wire_path(plan.sender), paths, hostname)
+    if not all(HELO_NAME.match(order.helo(source)) for source in plan.sources or (None,)):
+        raise Unsendable("the HELO name holds characters that cannot be sent")
+    return order
 
 
 class Deliverer:
@@ -168,7 +183,7 @@ class Deliverer:
             return Attempt(error=AttemptError(temporary=False, message=str(error), kind="plan", enhanced=(5, 6, 0)))
         started = time.monotonic()
         attempt = await self.walk(order, permit or permit_all)
-        attempt.helo = order.helo
+        attempt.helo = attempt.helo or order.helo(plan.source)
         attempt.duration = time.monotonic() - started
         return attempt
 
@@ -193,13 +208,12 @@ class Deliverer:
                 continue
             if order.walks_mx and any(self.is_local(ip, order.plan.port) for ip in addresses):
                 return failure or loop_failure(host)  # worse hosts would only send it back (RFC 5321 5.1)
-            usable = [ip for ip in addresses if order.family in (None, family_of(ip))]
+            usable = [ways for ip in addresses if (ways := order.targets(host, ip))]
             skipped += len(addresses) - len(usable)
-            for ip in usable[: MAX_ADDRESSES - tried]:
+            for ways in usable[: MAX_ADDRESSES - tried]:
                 tried += 1
-                target = Target(host, ip, order.plan.port)
-                permit(ip)
-                admitted = self.admit(order, target)
+                permit(ways[0].ip)
+                target, admitted = self.admit_one(order, ways)
                 if isinstance(admitted, Blocked):
                     held = held or held_back(target, admitted)
                     continue
@@ -207,16 +221,26 @@ class Deliverer:
                     attempt, final = await self.try_target(order, target)
                 finally:
                     self.release(admitted)
+                attempt.permit = admitted
                 if final:
                     return attempt
                 failure = weigh(failure, attempt)
         return failure or held or no_address(order, hosts, skipped)
 
+    def admit_one(self, order: Order, ways: Sequence[Target]) -> tuple[Target, Permit | Blocked | None]:
+        """The first source address that the policies let go to this address; the first of all when they let none."""
+        asked = [(target, self.admit(order, target)) for target in ways[:1]]
+        for target in ways[1:]:
+            if not isinstance(asked[-1][1], Blocked):
+                break
+            asked.append((target, self.admit(order, target)))
+        return asked[0] if isinstance(asked[-1][1], Blocked) else asked[-1]
+
     def admit(self, order: Order, target: Target) -> Permit | Blocked | None:
         """Whether the queue's policies let a mail go to this address now."""
         if self.policies is None or not order.entry.id:
             return None
-        source = order.plan.source.address if order.plan.source else ""
+        source = target.source.address if target.source else ""
         host = target.host.lower().removesuffix(".")
         return self.policies.admit(self.policies.facts(order.entry, source, target.ip, host), late=True)
 
@@ -263,32 +287,34 @@ class Deliverer:
         """
         try:
             return await self.negotiate(order, target, order.plan.tls)
-        except HandshakeFailed:
+        except HandshakeFailed as failed:
             if order.plan.tls != "optional" or order.plan.username is not None:
                 raise
             self.log.debug("tls-fallback", host=target.host, ip=target.ip, port=target.port)
-            return await self.negotiate(order, target, "disabled")
+            dialogue = await self.negotiate(order, target, "disabled")
+            dialogue.tlsrpt = failed.tlsrpt
+            return dialogue
 
     async def negotiate(self, order: Order, target: Target, tls: str) -> Dialogue:
         """Connect, banner, EHLO, STARTTLS, AUTH."""
         plan = order.plan
-        sock = await self.open_socket(target, plan.source, plan.connect_timeout)
+        sock = await self.open_socket(target, target.source, plan.connect_timeout)
         localip = sock.getsockname()[0]
         try:
-            dialogue = await Dialogue.open(sock, order.helo, self.waits(plan), lmtp=plan.protocol == "lmtp")
+            dialogue = await Dialogue.open(sock, target.helo, self.waits(plan), lmtp=plan.protocol == "lmtp")
         except Failed as failed:
             failed.localip = localip
             raise
         try:
-            await dialogue.hello(order.helo)
-            await dialogue.secure(tls, self.contexts, target.host, order.helo)
+            await dialogue.hello(target.helo)
+            await dialogue.secure(tls, plan.tls_settings, self.contexts, target.host, target.helo)
             if plan.xclient:
-                await dialogue.xclient(plan.xclient, order.helo)
+                await dialogue.xclient(plan.xclient, target.helo)
             if plan.username is not None:
                 await dialogue.login(plan.username, plan.password or b"")
         except Failed as failed:
             failed.localip = localip
-            failed.tls = dialogue.tls
+            failed.tls, failed.tlsrpt = dialogue.tls, dialogue.tlsrpt
             self.pool.finish(dialogue)
             raise
         except BaseException:
@@ -462,14 +488,18 @@ def settle(target: Target, failed: Failed, dialogue: Dialogue | None) -> tuple[A
     attempt = describe(Attempt(result=failed.result, error=failed.error), target, dialogue)
     attempt.localip = attempt.localip or failed.localip
     attempt.tls = attempt.tls or failed.tls
+    attempt.tlsrpt = attempt.tlsrpt or failed.tlsrpt
     return attempt, not goes_on(failed)
 
 
 def describe(attempt: Attempt, target: Target, dialogue: Dialogue | None) -> Attempt:
     """Fill in where it happened."""
     attempt.remotemx, attempt.remoteip, attempt.remoteport = target.host, target.ip, target.port
+    attempt.helo, attempt.localipid = target.helo, (target.source.id or "" if target.source else "")
     if dialogue is not None:
         attempt.localip, attempt.tls, attempt.dsn = dialogue.localip, dialogue.tls, dialogue.offers("dsn")
+        attempt.tlsrpt, attempt.greeting = dialogue.tlsrpt, dialogue.greeting
+        attempt.connection, attempt.transactions = dialogue.id, dialogue.used
     return attempt
 
 
@@ -479,7 +509,8 @@ def weigh(old: Attempt | None, new: Attempt) -> Attempt:
 
 
 def dns_failure(error: DNSError, host: str = "") -> Attempt:
-    return Attempt(error=AttemptError(error.temporary, error.message, "dns", error.enhanced), remotemx=host)
+    failure = AttemptError(error.temporary, error.message, "dns", error.enhanced, error.status)
+    return Attempt(error=failure, remotemx=host)
 
 
 def loop_failure(host: str) -> Attempt:
@@ -491,17 +522,22 @@ def no_address(order: Order, hosts: list[str], skipped: int) -> Attempt:
     """The failure when there was nothing to connect to."""
     shown = ", ".join(hosts[:3])
     if skipped and order.plan.source is not None:
-        message = f"no address of {shown} is of the family of the source address {order.plan.source.address}"
+        sources = ", ".join(source.address for source in order.plan.sources[:3])
+        message = f"no address of {shown} is of the family of the source address {sources}"
         return Attempt(error=AttemptError(True, message, "bind", (4, 4, 4)))
-    return Attempt(error=AttemptError(True, f"no address found for {shown}", "dns", (4, 4, 4)))
+    return Attempt(error=AttemptError(True, f"no address found for {shown}", "dns", (4, 4, 4), "NODATA"))
 
 
 def pool_key(order: Order, target: Target) -> PoolKey:
     plan = order.plan
-    source = plan.source.address if plan.source else ""
-    verified = target.host if plan.tls.endswith("verify") else ""
+    source = target.source.address if target.source else ""
+    checks_name = plan.tls.endswith("verify") or plan.tls_settings.verify_host or plan.tls_settings.sni is True
+    verified = target.host if checks_name else ""
     said = plan.protocol + "".join(f" {name}={value}" for name, value in plan.xclient.items())
-    return PoolKey(target.ip, target.port, source, order.helo, plan.tls, verified, plan.username, plan.password, said)
+    return PoolKey(
+        target.ip, target.port, source, target.helo, plan.tls, verified, plan.username, plan.password, said,
+        plan.tls_settings,
+    )  # fmt: skip
 
 
 def family_of(ip: str) -> socket.AddressFamily:

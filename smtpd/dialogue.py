@@ -15,6 +15,7 @@ import asyncio
 import base64
 import re
 import ssl
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from socket import socket
@@ -29,13 +30,14 @@ from aiosmtplib import (
 from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
-from hsl.runtime.model import AttemptError, Body, Result, TLSInfo
+from hsl.runtime.model import AttemptError, Body, Result, TLSInfo, TLSSettings
 from hsl.runtime.reply import Enhanced
-from hsl.smtpd.tls import ClientContexts, tls_info
+from hsl.smtpd.tls import ClientContexts, NameChecks, WrongName, report_type, tls_info
 
 BLOCK = 64 * 1024
 BARE_NEWLINE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?:\s+|\Z)")
+MAX_GREETING = 20  # lines of a banner that are kept
 FLUSH_POLL = 0.005  # seconds between looks at a TLS connection's plain buffer, which reports to nobody
 
 
@@ -59,7 +61,7 @@ class Timeouts:
 class Failed(Exception):
     """A transaction that ended in `state` without success: by the remote's `result`, or else by an `error`.
 
-    `localip` and `tls` are what was known of a connection that nobody else holds any more.
+    `localip`, `tls` and `tlsrpt` are what was known of a connection that nobody else holds any more.
     """
 
     def __init__(self, state: str, result: Result | None = None, error: AttemptError | None = None) -> None:
@@ -69,6 +71,7 @@ class Failed(Exception):
         self.error = error
         self.localip = ""
         self.tls: TLSInfo | None = None
+        self.tlsrpt = ""
 
 
 class HandshakeFailed(Failed):
@@ -126,6 +129,9 @@ class Dialogue:
         self.timeouts = timeouts
         self.state = "BANNER"
         self.tls: TLSInfo | None = None
+        self.tlsrpt = ""  # why there is no TLS though it was wanted (RFC 8460 4.3)
+        self.id = str(uuid.uuid4())
+        self.greeting: tuple[str, ...] = ()
         self.localip: str = plain.get_extra_info("sockname")[0]
         self.used = 0  # transactions begun
         self.dirty = False  # an unfinished transaction stands: RSET before the next one
@@ -135,10 +141,12 @@ class Dialogue:
         """Take over a connected socket and read the banner. Raises Failed (BANNER), with the socket closed."""
         smtp = SMTP(sock=sock, local_hostname=helo, timeout=timeouts.banner, start_tls=False)
         try:
-            await smtp.connect()
+            banner = await smtp.connect()
             if not smtp.is_connected:  # a banner, and gone
                 raise problem("BANNER", "connection lost", "disconnect", (4, 4, 2))
-            return cls(smtp, cast(asyncio.Transport, smtp.transport), timeouts, lmtp)
+            dialogue = cls(smtp, cast(asyncio.Transport, smtp.transport), timeouts, lmtp)
+            dialogue.greeting = tuple(read_result(banner, "BANNER").lines[:MAX_GREETING])
+            return dialogue
         except SMTPConnectResponseError as error:
             raise refusal("BANNER", SMTPResponse(error.code, error.message)) from None
         except (SMTPResponseException, OSError) as error:
@@ -186,41 +194,51 @@ class Dialogue:
         else:
             self.smtp.last_ehlo_response = reply
 
-    async def secure(self, mode: str, contexts: ClientContexts, name: str, helo: str) -> None:
-        """STARTTLS as the mode asks (RFC 3207), and a new EHLO after it. `name`: what the certificate must be for.
+    async def secure(self, mode: str, settings: TLSSettings, contexts: ClientContexts, name: str, helo: str) -> None:
+        """STARTTLS as the mode asks (RFC 3207), and a new EHLO after it. `name`: the mail host's.
 
-        The `_verify` modes also check the host's name. Raises HandshakeFailed, with the connection gone.
+        The `_verify` modes also check the host's name, unless the settings say otherwise. Raises HandshakeFailed, with
+        the connection gone.
         """
         required = mode.startswith("require")
-        if mode == "disabled" or not (required or self.offers("starttls")):
+        if mode == "disabled":
             return
         if not self.offers("starttls"):
-            raise problem("STARTTLS", "TLS is required and was not offered", "tls", (4, 7, 4))
+            self.tlsrpt = "starttls-not-supported"
+            if required:
+                raise problem("STARTTLS", "TLS is required and was not offered", "tls", (4, 7, 4))
+            return
         self.state = "STARTTLS"
         try:
-            await self.handshake(mode.endswith("verify"), contexts, name)
+            await self.handshake(mode.endswith("verify"), settings, contexts, name)
         except SMTPResponseException as error:
+            self.tlsrpt = "starttls-not-supported"
             if error.code < 400:
                 self.abort()
                 raise breakdown("STARTTLS", error) from error
             if required or mode == "optional_verify":
                 raise refusal("STARTTLS", SMTPResponse(error.code, error.message)) from None
             return
-        self.tls = tls_info(self.smtp.transport)
         await self.hello(helo)
 
-    async def handshake(self, verify: bool, contexts: ClientContexts, name: str) -> None:
-        context = contexts.get(verify)
-        server = name if verify else None
+    async def handshake(self, verify: bool, settings: TLSSettings, contexts: ClientContexts, name: str) -> None:
+        """TLS, and whether the certificate is for whom it must be for."""
+        checks = NameChecks.of(verify, settings, name)
+        context = contexts.get(verify, settings, checks_host=checks.by_ssl)
         try:
-            await self.smtp.starttls(tls_context=context, server_hostname=server, timeout=self.timeouts.starttls)
+            await self.smtp.starttls(tls_context=context, server_hostname=checks.sni, timeout=self.timeouts.starttls)
+            self.tls = tls_info(self.smtp.transport, verified=verify)
+            checks.check(self.tls)
         except OSError as error:  # ssl.SSLError, timeouts and lost connections are OSErrors all
             self.abort()
             reason = error.reason if isinstance(error, ssl.SSLError) and error.reason else type(error).__name__
-            if isinstance(error, ssl.SSLCertVerificationError):
-                reason = f"certificate of {name}: {error.verify_message}"
+            if isinstance(error, ssl.SSLCertVerificationError | WrongName):
+                reason = f"certificate of {name}: {error if isinstance(error, WrongName) else error.verify_message}"
             failure = AttemptError(True, f"STARTTLS: TLS handshake failed ({reason})", "tls", (4, 7, 5))
-            raise HandshakeFailed("STARTTLS", error=failure) from error
+            failed = HandshakeFailed("STARTTLS", error=failure)
+            self.tls, self.tlsrpt = None, report_type(error)
+            failed.tlsrpt = self.tlsrpt
+            raise failed from error
 
     async def login(self, username: bytes, password: bytes) -> None:
         """AUTH PLAIN, or LOGIN where only that is offered (RFC 4954)."""

@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from hsl.runtime.model import TLSSettings
 from hsl.smtpd.dialogue import Dialogue
 
 
@@ -24,6 +25,7 @@ class PoolKey:
     username: bytes | None = field(default=None, repr=False)
     password: bytes | None = field(default=None, repr=False)
     said: str = "smtp"  # the protocol, and what XCLIENT told
+    settings: TLSSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)

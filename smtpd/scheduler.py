@@ -32,7 +32,7 @@ from hsl.runtime.model import (
     Mail,
     QueueEntry,
 )
-from hsl.runtime.policies import Blocked, Permit, QueuePolicies
+from hsl.runtime.policies import Blocked, Permit, QueuePolicies, Rule
 from hsl.runtime.policyfields import Key, facts_of
 from hsl.runtime.protocols import Clock, Queue, QueueFull, Slots
 from hsl.runtime.verdict import Verdict
@@ -53,6 +53,7 @@ RECONSIDER = 1.0  # seconds between two looks at all that policies hold back, ho
 CLAIM = 256  # entries taken from the queue at once
 WAITING_LIMIT = 100_000  # entries claimed and waiting, over all lanes
 LANE_LIMIT = 10_000  # of one lane; what is due beyond it is put off by a minute or two for each so many
+MAX_PREPARED = 10_000  # entries that wait for a policy with what pre-delivery made of them; it runs again for others
 LAST_MOMENT = 5.0  # seconds that stop() gives to commits after the grace is over
 
 PREPARE, ATTEMPT, SETTLE = "prepare", "attempt", "settle"
@@ -152,6 +153,7 @@ class Work:
     permit: Permit
     phase: str = PREPARE
     held: Blocked | None = None  # by a policy that knows where it goes
+    prepared: Prepared | None = None
     dsn: DSNPlan | None = None
     plan: DeliveryPlan | None = None
     attempt: Attempt | None = None
@@ -160,7 +162,21 @@ class Work:
     metadata: dict[bytes, bytes] = field(default_factory=dict)  # as it was claimed
     stage: str = "postdelivery"  # which decides
     slots: bool = False  # a script may hold slots
+    expired: bool = False  # its retries or its time are used up
     committed: bool = False  # the outcome is on its way to disk
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What pre-delivery made of an entry that then had to wait. Scripts that hold slots are not kept: they give them
+    back while they wait."""
+
+    runner: Runner
+    plan: DeliveryPlan
+    context: Value
+    dsn: DSNPlan | None
+    jobid: bytes
+    tried: Span | None
 
 
 class Scheduler:
@@ -200,6 +216,7 @@ class Scheduler:
         self.policies.faults.report = lambda text: log.error("policy-fault", reason=text)
         self.parking = Parking()
         self._surplus: list[QueueEntry] = []  # held back, and no room to wait in memory
+        self._prepared: dict[int, Prepared] = {}  # of entries that a mail host's policy holds back
         self._changed = False  # policies have
         self._reconsidered = -math.inf
         self._wake = asyncio.Event()
@@ -305,6 +322,7 @@ class Scheduler:
             self._again.add(entry.id)
         elif entry.id not in self.lanes:
             self.parking.forget(entry.id)  # an administrator changed it while it waited
+            self._prepared.pop(entry.id, None)
             lane = lane_of(entry)
             if self.lanes.waiting(lane) >= LANE_LIMIT:
                 return False
@@ -337,6 +355,7 @@ class Scheduler:
             entry = fresh.get(entry_id) or self.queue.get(entry_id)
             if entry is None or entry.state == HOLD or entry.due > self.clock.time():
                 self.lanes.done(lane)  # deleted, held or put off by an administrator while it waited
+                self._prepared.pop(entry_id, None)
                 self.queue.release(entry_id)
                 continue
             permit = self.policies.admit(facts_of(entry))
@@ -351,6 +370,7 @@ class Scheduler:
     def _park(self, lane: Lane, entry: QueueEntry, blocked: Blocked) -> None:
         """Let an entry wait in memory, or on disk when there are too many."""
         if not self.parking.park(lane, entry.id, blocked):
+            self._prepared.pop(entry.id, None)
             self._surplus.append(entry)
             self.wake()
 
@@ -400,6 +420,8 @@ class Scheduler:
                 self._again.discard(work.entry.id)
                 self.queue.release(work.entry.id)
             else:
+                if work.prepared is not None and len(self._prepared) < MAX_PREPARED:
+                    self._prepared[work.entry.id] = work.prepared
                 self._park(work.lane, work.entry, work.held)
             self.wake()
             return
@@ -443,6 +465,7 @@ class Scheduler:
 
     async def _process(self, work: Work) -> None:
         if self._expired(work):
+            work.expired = True
             await self._conclude(work, self._give_up(work), dsn.expired(work.entry))
             return
         try:
@@ -451,10 +474,11 @@ class Scheduler:
             self.log.error("no-route", queue=work.entry.id, transport=work.entry.transportid, reason=str(error))
             work.attempt = Attempt(error=AttemptError(True, str(error), "config"))
         else:
-            verdict = await self._predelivery(work, plan)
-            if verdict.action != "try":
-                await self._refrain(work, verdict)
-                return
+            if not self._resume(work):
+                verdict = await self._predelivery(work, plan)
+                if verdict.action != "try":
+                    await self._refrain(work, verdict)
+                    return
             await self._attempt(work)
             if work.attempt is not None and work.attempt.held is not None:
                 await self._wait(work, work.attempt.held)
@@ -466,12 +490,23 @@ class Scheduler:
         if not self.runner.has("predelivery"):
             return Verdict("try", explicit=False)
         context = PreDeliveryContext(entry=work.entry, plan=plan, retries=work.route.retry.count, holder=work.holder)
-        work.slots = True
-        verdict = await self.runner.run(context)
+        work.slots, runner = True, self.runner
+        verdict = await runner.run(context)
         work.plan, work.context, work.dsn = context.plan, context.context, context.dsn
         work.tried = verdict.at
         work.entry.metadata = context.entry.metadata
+        if not context.took_slot:
+            work.prepared = Prepared(runner, context.plan, context.context, context.dsn, work.entry.jobid, work.tried)
         return verdict
+
+    def _resume(self, work: Work) -> bool:
+        """Take what pre-delivery said before a policy held the entry back, if the scripts are still the same."""
+        kept = self._prepared.pop(work.entry.id, None)
+        if kept is None or kept.runner is not self.runner:
+            return False
+        work.prepared, work.plan, work.context, work.dsn = kept, kept.plan, kept.context, kept.dsn
+        work.entry.jobid, work.tried = kept.jobid, kept.tried
+        return True
 
     async def _refrain(self, work: Work, verdict: Verdict) -> None:
         """Pre-delivery decided against an attempt."""
@@ -485,6 +520,7 @@ class Scheduler:
             outcome = Outcome("queue", delay=delay, increment_retry=False, at=verdict.at)
         over = self._over(work, outcome)
         if over is not None:
+            work.expired = True
             await self._conclude(work, self._give_up(work), over)
         else:
             work.phase = SETTLE
@@ -527,6 +563,10 @@ class Scheduler:
                 action=None if delivered else default.action.upper(),
                 retries=work.route.retry.count,
                 context=work.context,
+                plan=work.plan,
+                expired=work.expired,
+                rules=self._rules(work),
+                grouping=self._grouping(work),
             )
             verdict = await self.runner.run(context)
             work.entry.metadata = context.entry.metadata
@@ -538,6 +578,18 @@ class Scheduler:
         except Exception:
             self.log.error("postdelivery-failed", queue=work.entry.id, traceback=traceback.format_exc())
             return default
+
+    def _rules(self, work: Work) -> list[Rule]:
+        """The policies that an attempt was counted by."""
+        late = work.attempt.permit if work.attempt else None
+        return [*work.permit.rules, *(late.rules if late else ())]
+
+    def _grouping(self, work: Work) -> str | None:
+        """The grouping of the mail host that an attempt came to."""
+        done = work.attempt
+        if done is None or not done.remotemx:
+            return None
+        return self.policies.facts(work.entry, done.localip, done.remoteip, done.remotemx)["grouping"]
 
     async def _interrupted(self, work: Work) -> None:
         """The task was cancelled: a known outcome is kept, without the script; else the entry is given back."""
@@ -596,7 +648,8 @@ class Scheduler:
         if work.attempt.delivered:
             return Outcome("delivered")
         queue = Outcome("queue")
-        return self._give_up(work) if work.attempt.permanent or self._over(work, queue) else queue
+        work.expired = not work.attempt.permanent and self._over(work, queue) is not None
+        return self._give_up(work) if work.attempt.permanent or work.expired else queue
 
     # Outcomes
 

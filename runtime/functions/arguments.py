@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import math
 import re
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from hsl.builtins import Options, option
 from hsl.errors import ScriptError, near
+from hsl.library.certificates import X509
 from hsl.run import Run
 from hsl.runtime.context import Context, string, text
 from hsl.runtime.model import Address, TLSInfo
@@ -63,15 +65,21 @@ def tls_report(function: str, tls: TLSInfo | None, options: FingerprintOptions |
     if tls is None:
         return Array.record({b"started": False})
     cipher = string(tls.cipher)
-    return Array.record(
-        {
-            b"started": True,
-            b"protocol": string(tls.protocol),
-            b"cipher": cipher,
-            b"ciphers": cipher,
-            b"keysize": float(tls.keysize),
-        }
-    )
+    report: dict[Value, Value] = {
+        b"started": True,
+        b"protocol": string(tls.protocol),
+        b"cipher": cipher,
+        b"ciphers": cipher,
+        b"keysize": float(tls.keysize),
+    }
+    peer = tls.peercert
+    if peer is not None:
+        report[b"peer_cert"] = X509.of(peer.certificate)
+        if peer.error is not None:
+            report[b"peer_cert_error"] = float(peer.error)
+        if name is not None:
+            report[b"fingerprint"] = hashlib.new(text(name), peer.certificate).hexdigest().encode()
+    return Array.record(report)
 
 
 def host(run: Run, kind: type[C]) -> C:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 from hsl.arithmetic import check_string
 from hsl.builtins import Chapter, Options, option
@@ -21,7 +21,8 @@ from hsl.regex import compile_pattern
 from hsl.run import Run
 from hsl.runtime.context import MessageContext, QueueContext
 from hsl.runtime.functions.arguments import MESSAGE_STAGES, QUEUE_STAGES, host
-from hsl.runtime.model import Body, QueueEntry
+from hsl.runtime.model import Body
+from hsl.runtime.queuedfile import HoldsBodies
 from hsl.values import Array, Object, Value
 
 chapter = Chapter("Message and attachments", stages=MESSAGE_STAGES)
@@ -38,13 +39,6 @@ OFFICE: Final = {
     b"xl/": b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     b"ppt/": b"application/vnd.openxmlformats-officedocument.presentationml.presentation",
 }
-
-
-@runtime_checkable
-class HoldsBodies(Protocol):
-    """A queue whose messages can be read."""
-
-    def body(self, entry: QueueEntry) -> Body: ...
 
 
 class MailFileOptions(Options):

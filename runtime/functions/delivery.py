@@ -30,16 +30,15 @@ from hsl.runtime.functions.arguments import (
     want_transport,
 )
 from hsl.runtime.functions.servers import (
-    UNSUPPORTED_TLS,
     ServerOptions,
     TLSOptions,
     apply_server,
-    choose_source,
+    apply_tls,
+    choose_sources,
     find_source,
     want_host,
     want_port,
     want_protocol,
-    want_tls,
 )
 from hsl.runtime.functions.state import want_name
 from hsl.runtime.model import DSNPlan
@@ -236,26 +235,18 @@ def keep_dsn(run: Run, function: str, options: DSNOptions) -> None:
 def try_(run: Run, options: TryOptions | None = None) -> NoReturn:
     """Attempt the delivery now; the options hold for this attempt and go over what the transport says.
 
-    Of several source addresses one is taken that no queue_suspend() holds back. TLS options other than the mode are
-    not supported in this version.
+    Of several source addresses the first one is taken that is of the mail host's family (IPv4, IPv6) and that no
+    suspension or policy holds back: in random order, or as they are listed with `sourceip_random` false. A HELO name
+    that stands with an address goes before the option `helo`, and that before the address's own.
 
     Example:
         Try(["host" => "mx.example.net", "port" => 2525, "tls" => "require"]);
     """
     if options is not None:
         context = host(run, PreDeliveryContext)
-        if not options.sourceip_random and isinstance(options.sourceip, Array):
-            options.sourceip = first_of(options.sourceip)
-        apply_server(context.services, "Try", options, context.plan)
+        apply_server(context.services, "Try", options, context.plan, shuffled=options.sourceip_random)
         apply_envelope(context, options)
     raise VerdictReached(Verdict("try"))
-
-
-def first_of(sources: Array) -> bytes | Array:
-    if sources.has(b"id") or sources.has(b"address"):
-        return sources
-    first = next(iter(sources.values()), None)
-    return first if isinstance(first, bytes | Array) else sources
 
 
 def apply_envelope(context: PreDeliveryContext, options: TryOptions) -> None:
@@ -301,13 +292,13 @@ def set_source_ip(run: Run, netaddr: bytes | Array, options: SourceOptions | Non
     context = host(run, PreDeliveryContext)
     nonlocal_source = options is not None and options.nonlocal_source
     if isinstance(netaddr, Array):
-        source = choose_source(context.services, "SetSourceIP", netaddr, nonlocal_source)
+        context.plan.sources = choose_sources(context.services, "SetSourceIP", netaddr, nonlocal_source, shuffled=True)
     elif netaddr in {string(item) for item in context.services.addresses}:
-        source = find_source(context.services, "SetSourceIP", "netaddr:" + text(netaddr), nonlocal_source=False)
+        name = "netaddr:" + text(netaddr)
+        context.plan.sources = [find_source(context.services, "SetSourceIP", name, nonlocal_source=False)]
     else:
-        source = find_source(context.services, "SetSourceIP", text(netaddr), nonlocal_source)
-    context.plan.source = source
-    run.set_variable("sourceip", string(source.address))
+        context.plan.sources = [find_source(context.services, "SetSourceIP", text(netaddr), nonlocal_source)]
+    run.set_variable("sourceip", string(context.plan.sources[0].address))
 
 
 @before.function("SetDestination")
@@ -348,16 +339,15 @@ def set_sasl(run: Run, username: bytes, password: bytes) -> None:
 
 @before.function("SetTLS")
 def set_tls(run: Run, options: TLSOptions) -> None:
-    """Set the TLS mode of this attempt: disabled, optional, optional_verify, require, require_verify.
+    """Set the TLS mode of this attempt (disabled, optional, optional_verify, require, require_verify) and its options.
 
-    The other options of the reference are not supported in this version.
+    The `_verify` modes want a certificate that an authority of this system has signed, for the mail host's name; or for
+    one of `tls_verify_name`. With `optional` mail goes out without TLS when the handshake fails.
 
     Example:
-        SetTLS(["tls" => "require"]);
+        SetTLS(["tls" => "require", "tls_protocols" => "TLSv1.2,TLSv1.3"]);
     """
-    refuse("SetTLS", options, *UNSUPPORTED_TLS)
-    if options.tls is not None:
-        host(run, PreDeliveryContext).plan.tls = want_tls("SetTLS", text(options.tls))
+    apply_tls("SetTLS", options, host(run, PreDeliveryContext).plan)
 
 
 @before.function("SetXCLIENT")
@@ -449,7 +439,9 @@ async def current_connections(run: Run, namespace: bytes, entry: bytes | float, 
         raise ScriptError(f"CurrentConnections(): parameter 3 (max): wanted 0 to {MAX_CONNECTIONS}, got {maximum}")
     context = host(run, PreDeliveryContext)
     names = want_name("CurrentConnections", 1, namespace), want_name("CurrentConnections", 2, to_string(entry))
-    return await context.services.slots.take(*names, maximum, context.holder)
+    taken = await context.services.slots.take(*names, maximum, context.holder)
+    context.took_slot = context.took_slot or taken
+    return taken
 
 
 @after.function("Retry", halts=True)
@@ -493,7 +485,8 @@ def default() -> NoReturn:
 def get_tls(run: Run, options: FingerprintOptions | None = None) -> Array:
     """Return how the attempt was encrypted: `started`, and if so `protocol`, `cipher` (older: `ciphers`), `keysize`.
 
-    Certificates of peers are not kept in this version: there is no `peer_cert`, and nothing to take a fingerprint of.
+    `peer_cert` is the next hop's certificate as an X509, `fingerprint` a hash of it in hexadecimal, `peer_cert_error` 0
+    where it was verified.
 
     Example:
         if (GetTLS()["started"]) echo "over TLS";

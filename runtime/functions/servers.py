@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from hsl.builtins import Options, option
 from hsl.errors import ScriptError, near
+from hsl.library.tls import EVERY_PROTOCOL, client_context, read_names, server_name
 from hsl.runtime.context import text
-from hsl.runtime.functions.arguments import refuse, to_number, want_ip, want_known, want_parameters
-from hsl.runtime.model import Address, DeliveryPlan, SourceIP
+from hsl.runtime.functions.arguments import read_ip, to_number, want_ip, want_known, want_parameters
+from hsl.runtime.model import Address, DeliveryPlan, SourceIP, TLSSettings
 from hsl.values import Array, Value, to_string
 
 if TYPE_CHECKING:
@@ -26,24 +27,20 @@ STATES = {  # of a dialogue (reference 2019, "SMTP states"): the timeout that is
     "XCLIENT": "helo", "MAIL": "mail", "RCPT": "rcpt", "DATA": "data", "EOD": "dot", "RSET": "rset", "QUIT": "quit",
 }  # fmt: skip
 MAX_TIMEOUT = 3600.0  # seconds
-UNSUPPORTED_TLS = (
-    "tls_sni", "tls_protocols", "tls_ciphers", "tls_verify_host", "tls_verify_name", "tls_default_ca",
-    "tls_client_cert", "tls_capture_peer_cert",
-)  # fmt: skip
 
 
 class TLSOptions(Options):
     """What a script says about TLS."""
 
     tls: bytes | None = option(None, f"One of {', '.join(TLS_MODES)}.")
-    tls_sni: Value = option(None, "Not supported in this version.")
-    tls_protocols: Value = option(None, "Not supported in this version.")
-    tls_ciphers: Value = option(None, "Not supported in this version.")
-    tls_verify_host: Value = option(None, "Not supported in this version.")
-    tls_verify_name: Value = option(None, "Not supported in this version.")
-    tls_default_ca: Value = option(None, "Not supported in this version.")
-    tls_client_cert: Value = option(None, "Not supported in this version.")
-    tls_capture_peer_cert: Value = option(None, "Not supported in this version.")
+    tls_sni: bytes | bool | None = option(None, "The name to ask for by SNI; true: the mail host's, as `_verify` does.")
+    tls_protocols: bytes | None = option(None, "The TLS protocols, separated by commas; those after `!` are left out.")
+    tls_ciphers: bytes | None = option(None, "The ciphers of TLS up to 1.2, as OpenSSL lists them.")
+    tls_verify_host: bool | None = option(None, "The certificate must be for the mail host; default: in `_verify`.")
+    tls_verify_name: Array | None = option(None, "Host names, one of which the certificate must be for.")
+    tls_default_ca: bool = option(False, "The authorities that this system knows; there are no others.")
+    tls_client_cert: bytes | None = option(None, "Our certificate, its chain and its private key as PEM text.")
+    tls_capture_peer_cert: bool = option(False, "Without effect: post-delivery always sees the peer's certificate.")
 
 
 class ServerOptions(TLSOptions):
@@ -77,9 +74,10 @@ def server_plan(
     return plan
 
 
-def apply_server(services: Services, function: str, options: ServerOptions, plan: DeliveryPlan) -> None:
-    """Change a plan by the options that are given. Raises ScriptError."""
-    refuse(function, options, *UNSUPPORTED_TLS)
+def apply_server(
+    services: Services, function: str, options: ServerOptions, plan: DeliveryPlan, *, shuffled: bool = True
+) -> None:
+    """Change a plan by the options that are given. `shuffled`: source addresses in any order. Raises ScriptError."""
     if options.host is not None:
         host = want_host(function, "option host", options.host)
         plan.host = None if host == "lookup-mx" else host
@@ -88,16 +86,35 @@ def apply_server(services: Services, function: str, options: ServerOptions, plan
     if options.helo is not None:
         plan.helo = want_host(function, "option helo", options.helo)
     if options.sourceipid is not None:
-        plan.source = find_source(services, function, "netaddr:" + text(options.sourceipid), nonlocal_source=False)
+        plan.sources = [find_source(services, function, "netaddr:" + text(options.sourceipid), nonlocal_source=False)]
     if options.sourceip is not None:
-        plan.source = choose_source(services, function, options.sourceip, options.nonlocal_source)
-    if options.tls is not None:
-        plan.tls = want_tls(function, text(options.tls))
+        plan.sources = choose_sources(services, function, options.sourceip, options.nonlocal_source, shuffled)
+    apply_tls(function, options, plan)
     if options.protocol is not None:
         plan.protocol = want_protocol(function, options.protocol)
     if options.connect_timeout is not None:
         plan.connect_timeout = want_timeout(function, "connect_timeout", options.connect_timeout)
     apply_dialogue(function, options, plan)
+
+
+def apply_tls(function: str, options: TLSOptions, plan: DeliveryPlan) -> None:
+    """Change the mode and the settings of TLS by the options that are given."""
+    if options.tls is not None:
+        plan.tls = want_tls(function, text(options.tls))
+    old, sni = plan.tls_settings, options.tls_sni
+    plan.tls_settings = TLSSettings(
+        sni=old.sni if sni is None else sni if isinstance(sni, bool) else server_name(function, sni),
+        protocols=options.tls_protocols or old.protocols,
+        ciphers=options.tls_ciphers or old.ciphers,
+        verify_host=old.verify_host if options.tls_verify_host is None else options.tls_verify_host,
+        names=old.names if options.tls_verify_name is None else read_names(function, options.tls_verify_name),
+        certificate=options.tls_client_cert or old.certificate,
+    )
+    if options.tls_protocols or options.tls_ciphers or options.tls_client_cert:  # may they be? (0.3 ms)
+        client_context(
+            function, protocols=options.tls_protocols or EVERY_PROTOCOL, ciphers=options.tls_ciphers, verify=False,
+            certificate=options.tls_client_cert,
+        )  # fmt: skip
 
 
 def apply_dialogue(function: str, options: ServerOptions, plan: DeliveryPlan) -> None:
@@ -158,21 +175,38 @@ def find_source(services: Services, function: str, name: str, nonlocal_source: b
     return SourceIP(want_ip(function, name), None, None, nonlocal_source=True)
 
 
-def choose_source(services: Services, function: str, given: bytes | Array, nonlocal_source: bool) -> SourceIP:
-    """One of several sources, at random, of those that no suspension of the queue holds back."""
+def choose_sources(
+    services: Services, function: str, given: bytes | Array, nonlocal_source: bool, shuffled: bool
+) -> list[SourceIP]:
+    """The sources in the order they are to be tried: at random or as listed, last what a suspension holds back.
+
+    One that stands there twice is as likely again.
+    """
     items: list[Value] = list(given.values()) if isinstance(given, Array) else [given]
     if isinstance(given, Array) and (given.has(b"id") or given.has(b"address")):
         items = [given]
     if not items:
         raise ScriptError(f"{function}(): option sourceip: wanted at least one address")
     sources = [read_source(services, function, item, nonlocal_source) for item in items]
-    usable = [item for item in sources if services.policies.suspended({"localip": item.address}, late=True) is None]
-    return random.choice(usable or sources)
+    if shuffled:
+        random.shuffle(sources)
+    unique = {(item.address, item.helo): item for item in reversed(sources)}
+    ordered = sorted(unique.values(), key=sources.index)
+    return sorted(ordered, key=lambda item: is_suspended(services, item))
+
+
+def is_suspended(services: Services, source: SourceIP) -> bool:
+    return services.policies.suspended({"localip": source.address}, late=True) is not None
 
 
 def read_source(services: Services, function: str, item: Value, nonlocal_source: bool) -> SourceIP:
-    """A source by id (`4` or `netaddr:4`), or an array of `id` or `address` and `helo`."""
+    """A source by id (`4` or `netaddr:4`), or an array of `id` or `address` and `helo`.
+
+    With `nonlocal_source` an IP address may stand by itself.
+    """
     if not isinstance(item, Array):
+        if nonlocal_source and (address := read_ip(text(to_string(item)))) is not None:
+            return SourceIP(address, nonlocal_source=True)
         netaddr = "netaddr:" + text(to_string(item)).removeprefix("netaddr:")
         return find_source(services, function, netaddr, nonlocal_source=False)
     helo, name = item.get(b"helo"), item.get(b"id")
@@ -182,7 +216,7 @@ def read_source(services: Services, function: str, item: Value, nonlocal_source:
     else:
         source = read_source(services, function, name, nonlocal_source)
     if isinstance(helo, bytes):
-        source.helo = want_host(function, "option sourceip", helo)
+        source.helo, source.own_helo = want_host(function, "option sourceip", helo), True
     return source
 
 

@@ -29,12 +29,15 @@ from hsl.runtime.model import (
     Attempt,
     AttemptError,
     DeliveryPlan,
+    PeerCert,
     QueueEntry,
     Recipient,
     Result,
     SourceIP,
     TLSInfo,
 )
+from hsl.runtime.policies import Limits, Rule
+from hsl.runtime.policyfields import Match
 from hsl.runtime.stages import CHAPTERS, STAGES, TABLE, environment, registry, stages_of
 from hsl.values import Array, Value, to_text, type_name
 
@@ -57,6 +60,7 @@ ENTRY = QueueEntry(
     retry=3,
     id=17,
 )
+PEERCERT = PeerCert(b"0", (b"0", b"1"), 18)
 FAILED = Attempt(
     result=Result(550, (5, 1, 1), ["no such user", "here"], "RCPT"),
     localip="10.0.0.2",
@@ -64,7 +68,12 @@ FAILED = Attempt(
     remoteport=25,
     remotemx="mx.example.com",
     helo="mail2.example.com",
-    tls=TLSInfo("TLSv1.3", "AES", 256),
+    tls=TLSInfo("TLSv1.3", "AES", 256, peercert=PEERCERT),
+    tlsrpt="validation-failure",
+    localipid="4",
+    connection="c-1",
+    transactions=2,
+    greeting=("mx.example.com ESMTP",),
     duration=0.5,
 )
 
@@ -72,7 +81,7 @@ FAILED = Attempt(
 def contexts(world: Any) -> dict[str, Context]:
     connection, transaction = world.connection, world.transaction
     world.login(b"alice")
-    connection.tls = TLSInfo("TLSv1.3", "AES", 256, "mx.example.org")
+    connection.tls = TLSInfo("TLSv1.3", "AES", 256, "mx.example.org", PEERCERT)
     connection.remoteptr = "client.example"
     transaction.senderparams = {"SIZE": "100"}
     recipient = Recipient(Address.of(b"Bob@Example.COM"), "outbound", {"NOTIFY": "NEVER"})
@@ -80,7 +89,9 @@ def contexts(world: Any) -> dict[str, Context]:
     state = MessageState(connection, transaction, Message(BytesBody(b"\r\n")))
     plan = DeliveryPlan(ENTRY.sender, ENTRY.recipient, host="mx.example.com", source=SourceIP("10.0.0.1"))
     both = Attempt(**{name: getattr(FAILED, name) for name in FAILED.__slots__})
-    both.error = AttemptError(True, "timed out", "timeout")  # a shape to look at, both at once
+    both.error = AttemptError(True, "timed out", "timeout", dns="TIMEOUT")  # a shape to look at, both at once
+    limits = Limits(2, (3, 60.0), 1.0, properties=(("why", b"x"),))
+    rule = Rule("1", Match.of({"jobid": "j"}), tag="slow", fields=("jobid",), limits=limits)
     made = [
         ConnectContext(connection, transaction),
         HeloContext(connection, transaction, "EHLO", b"client.example", ["SIZE 1"]),
@@ -91,8 +102,11 @@ def contexts(world: Any) -> dict[str, Context]:
         EodContext(connection, transaction, state, 12.5),
         DisconnectContext(connection, transaction, "QUIT"),
         PreDeliveryContext(ENTRY, plan, 30, "holder"),
-        PostDeliveryContext(ENTRY, both, "BOUNCE", 30, None),
+        PostDeliveryContext(ENTRY, both, "BOUNCE", 30, None, rules=[rule], grouping="&big"),
     ]
+    world.queue.body = lambda entry: BytesBody(b"Subject: x\r\n\r\n")  # a queue that holds messages
+    for context in made:
+        context.services = world.services
     return {context.stage: context for context in made}
 
 

@@ -1144,9 +1144,14 @@ async def test_a_rate_policy_spreads_deliveries() -> None:
 
 
 async def test_what_the_client_holds_back_waits_too() -> None:
-    """A policy that knows the next hop: no retry is counted, post-delivery does not run, pre-delivery runs again."""
+    """A policy that knows the next hop: no retry is counted, post-delivery does not run, pre-delivery has run."""
     async with World() as world:
-        world.pre("try")
+
+        def prepare(context: Any) -> Verdict:
+            context.plan.host, context.context = "chosen.example", b"mine"
+            return Verdict("try")
+
+        world.runner.hooks["predelivery"] = prepare
         world.post("default")
         held = Attempt(
             error=AttemptError(True, "held", "policy"), held=Blocked(("suspend", "1"), START + 30, 0.0, "", "suspended")
@@ -1159,8 +1164,33 @@ async def test_what_the_client_holds_back_waits_too() -> None:
         world.deliverer.outcome = DELIVERED
         world.at(START + 30)
         await until(lambda: number not in world.queue.stored)
-        assert [stage for stage, _ in world.runner.seen] == ["predelivery", "predelivery", "postdelivery"]
-        assert world.runner.seen[-1][1].entry.retry == 0
+        assert [stage for stage, _ in world.runner.seen] == ["predelivery", "postdelivery"]
+        after = world.runner.seen[-1][1]
+        assert (after.entry.retry, after.plan.host, after.context) == (0, "chosen.example", b"mine")
+
+
+@pytest.mark.parametrize("reason", ["a slot", "a reload"])
+async def test_predelivery_runs_again_for_what_was_held_back(reason: str) -> None:
+    """A slot was given back while the entry waited; new scripts may say something else."""
+    async with World() as world:
+
+        def prepare(context: Any) -> Verdict:
+            context.took_slot = reason == "a slot"
+            return Verdict("try")
+
+        world.runner.hooks["predelivery"] = prepare
+        blocked = Blocked(("suspend", "1"), START + 30, 0.0, "", "suspended")
+        world.deliverer.outcome = Attempt(error=AttemptError(True, "held", "policy"), held=blocked)
+        number = world.add()
+        await until(lambda: number in world.scheduler.parking)
+        if reason == "a reload":
+            other = FakeRunner()
+            other.hooks, other.seen = world.runner.hooks, world.runner.seen
+            world.scheduler.runner = other
+        world.deliverer.outcome = DELIVERED
+        world.at(START + 30)
+        await until(lambda: number not in world.queue.stored)
+        assert [stage for stage, _ in world.runner.seen] == ["predelivery", "predelivery"]
 
 
 async def test_metadata_of_a_script_is_kept_when_the_client_holds_back() -> None:
