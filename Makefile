@@ -8,7 +8,7 @@ PACKAGES_DEMO := postfix swaks
 PACKAGES_TEST := gcc libc6-dev openssl postfix swaks redis-server spamassassin spamd clamav-daemon php-cli lua5.4 tmux opendkim slapd
 PACKAGES_BENCH := $(PACKAGES_DEMO) php-cli lua5.4
 
-.PHONY: demo test test-full test-compiled test-quick docs fuzz lint bench bench-language serve clean
+.PHONY: demo test test-full test-compiled test-quick docs fuzz lint bench bench-language bench-relay serve clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -55,6 +55,13 @@ lint: $(READY)
 bench: bench-language
 	$(BIN)/python bench/smtp/bench.py
 	$(BIN)/python bench/scale/bench.py
+	@$(MAKE) --no-print-directory bench-relay
+
+# Beside Postfix and Haraka; ours compiled, as an installation has it.
+bench-relay: $(READY)
+	@tools/packages $(PACKAGES_DEMO) redis-server
+	@command -v npm >/dev/null || tools/packages npm
+	@python=$$(tools/compiled-venv $(BIN)) && $$python bench/relay/bench.py
 
 bench-language: $(READY)
 	@tools/packages $(PACKAGES_BENCH)

@@ -1,4 +1,4 @@
-"""What the benches of the gateway share: loads by smtp-source, a sink that keeps nothing, CPU and memory of a process.
+"""What the benches of the gateway share: loads by smtp-source, a sink that keeps nothing, CPU and memory of a server.
 
 A bench puts tests/support on its path before it imports this: the launchers are those of the tests.
 """
@@ -6,8 +6,10 @@ A bench puts tests/support on its path before it imports this: the launchers are
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,10 +44,41 @@ def greets(port: int) -> bool:
         return connection.recv(3) == b"220"
 
 
+def family(pid: int) -> set[int]:
+    """A process and all that descend from it."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            children.setdefault(int(fields_of(stat)[1]), []).append(int(stat.parent.name))
+    found, ahead = set(), [pid]
+    while ahead:
+        found.add(one := ahead.pop())
+        ahead += children.get(one, [])
+    return found
+
+
+def fields_of(stat: Path) -> list[str]:
+    """What stands in a /proc/PID/stat behind the process's name."""
+    return stat.read_text().rpartition(")")[2].split()
+
+
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    """User and system time of a process and its family, those that have ended included."""
+    ticks = 0
+    for member in family(pid):
+        with suppress(OSError):
+            ticks += sum(map(int, fields_of(Path(f"/proc/{member}/stat"))[11:15]))
+    return ticks / TICKS
+
+
+def shared_bytes(pid: int) -> int:
+    """The memory of a process and its family; pages that several use count in shares (PSS)."""
+    total = 0
+    for member in family(pid):
+        with suppress(OSError):
+            found = re.search(r"^Pss: +(\d+)", Path(f"/proc/{member}/smaps_rollup").read_text(), re.M)
+            total += int(found[1]) * 1024 if found else 0
+    return total
 
 
 def resident_bytes(pid: int) -> int:
@@ -53,9 +86,9 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
 
 
-def send(port: int, load: Load) -> float:
+def send(port: int, load: Load, *options: str) -> float:
     """Send the load by smtp-source; how many seconds it took."""
-    options = ["-s", str(load.sessions), "-m", str(load.messages), "-l", str(load.size)]
+    words = ["-s", str(load.sessions), "-m", str(load.messages), "-l", str(load.size), *options]
     start = time.monotonic()
-    smtp_source("127.0.0.1", port, *options, "-f", "alice@one.example", "-t", "bob@example.org", timeout=600)
+    smtp_source("127.0.0.1", port, *words, "-f", "alice@one.example", "-t", "bob@example.org", timeout=600)
     return time.monotonic() - start
