@@ -93,8 +93,8 @@ class Destination:
 class DataOutcome:
     """What the server does at the end of data: store `mails` in one transaction, then send `reply(ids)`.
 
-    `ids` are the queue ids of the stored entries, in the order of `mails` and their entries. `stage` is what decided, `at`
-    the place of the verdict.
+    `ids` are the queue ids of the stored entries, in the order of `mails` and their entries. `stage` is what decided,
+    `at` the place of the verdict.
     """
 
     stage: str
