@@ -166,11 +166,18 @@ class Metrics:
         self.families.setdefault(family.name, family)
         return family.made(key)
 
-    def render(self) -> str:
-        """Everything in Prometheus' text form (version 0.0.4): the gateway's own first."""
+    def collect(self) -> list[Family]:
+        """Everything that has a series: the gateway's own first."""
         own = [family for collect in self.collectors for family in collect()]
-        families = [*own, *(family for family in self.families.values() if family.series)]
-        return "".join(f"{line}\n" for family in families for line in family.render())
+        return [*own, *(family for family in self.families.values() if family.series)]
+
+    def render(self) -> str:
+        return render(self.collect())
+
+
+def render(families: Iterable[Family]) -> str:
+    """Families in Prometheus' text form (version 0.0.4)."""
+    return "".join(f"{line}\n" for family in families for line in family.render())
 
 
 def gauge(name: str, text: str, values: Mapping[Labels, float]) -> Family:

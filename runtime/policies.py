@@ -31,6 +31,7 @@ SCAN = 8  # counters looked at to find one that can be forgotten
 MAX_TAG = 32  # bytes
 PROBE = 1.0  # seconds until an entry that waits for another one's end is looked at in any case
 NO_COUNTER = 0.01  # seconds for each entry that waits for a counter to be free
+RULES = uuid.UUID("9d4c2a3e-5c0b-4f64-9a35-0c2c3a9be7d1")  # of which the ids of rules are made: the same in all workers
 STALE = 64  # ends of rules that are kept in vain
 
 
@@ -197,7 +198,8 @@ class QueuePolicies:
     """The suspensions and policies of one process. Belongs to the event loop.
 
     `on_free(key, count)`: entries that wait for this may be looked at, so many or (None) all; `on_change()`: all of
-    them, for a policy is new, gone or changed. `faults` hears of regular expressions that go over their limits.
+    them, for a policy is new, gone or changed. `on_made(rule)` and `on_removed(id)` tell other workers what scripts and
+    administrators did here; what is heard from them comes in by `hear` and `forget`. `faults` hears of regular expressions that go over their limits.
     """
 
     def __init__(self, clock: Clock, max_rules: int = MAX_RULES, max_counters: int = MAX_COUNTERS) -> None:
@@ -211,6 +213,8 @@ class QueuePolicies:
         self.due: list[tuple[float, Key]] = []  # a heap of when rules end; not exact for those that were prolonged
         self.on_free: Callable[[Key, int | None], None] = lambda key, count: None
         self.on_change: Callable[[], None] = lambda: None
+        self.on_made: Callable[[Rule], None] = lambda rule: None
+        self.on_removed: Callable[[str], None] = lambda rule_id: None
         self.suspensions: tuple[RuleSet, RuleSet] = (RuleSet(), RuleSet())  # early, late
         self.groups: tuple[Groups, Groups] = ({}, {})
         self.lists = Lists()
@@ -238,7 +242,7 @@ class QueuePolicies:
     def suspend(self, match: Match, ttl: float, tag: str, update: bool) -> str | None:
         """Suspend what matches, or prolong the suspension that there is; its id, None when there is no room."""
         rule = Rule("", match, self.clock.monotonic() + ttl, tag, key=("suspend", *match.key))
-        return self._put(rule, update)
+        return self._put_and_tell(rule, update)
 
     def limit(
         self, fields: Sequence[str], match: Match, limits: Limits, ttl: float, tag: str, update: bool
@@ -246,7 +250,19 @@ class QueuePolicies:
         """Limit what matches, counted by fields, or change the policy that there is; its id, None: no room."""
         key = ("policy", ",".join(fields), *match.key)
         rule = Rule("", match, self.clock.monotonic() + ttl, tag, tuple(fields), limits, key)
-        return self._put(rule, update)
+        return self._put_and_tell(rule, update)
+
+    def hear(self, rule: Rule) -> None:
+        """Take over a rule that another worker made or changed."""
+        self._put(rule, update=True)
+
+    def _put_and_tell(self, rule: Rule, update: bool) -> str | None:
+        self._expire()
+        known = rule.key in self.rules
+        found = self._put(rule, update)
+        if found is not None and (update or not known):
+            self.on_made(self.ids[found])
+        return found
 
     def _put(self, rule: Rule, update: bool) -> str | None:
         self._expire()
@@ -257,7 +273,7 @@ class QueuePolicies:
             return found.id
         if len(self.rules) >= self.max_rules:
             return None
-        rule.id, rule.serial = str(uuid.uuid4()), next(self.serials)
+        rule.id, rule.serial = str(uuid.uuid5(RULES, repr(rule.key))), next(self.serials)
         self.rules[rule.key] = self.ids[rule.id] = rule
         self._ends(rule)
         if rule.limits is None:
@@ -289,7 +305,13 @@ class QueuePolicies:
         if rule is None or (rule.limits is None and policies_only):
             return False
         self._drop(rule)
+        self.on_removed(rule_id)
         return True
+
+    def forget(self, rule_id: str) -> None:
+        """Another worker has ended a rule."""
+        if rule_id in self.ids:
+            self._drop(self.ids[rule_id])
 
     def active(self) -> list[Rule]:
         """The rules of scripts that have not ended, in the order they came."""

@@ -115,6 +115,26 @@ class MailStore(QueueMetrics, Protocol):
         ...
 
 
+class Others(Protocol):
+    """The other workers of the gateway that this process is one of: what they know is added to what this one knows.
+
+    Answers may be as old as a second. Raises BackendUnavailable while a worker cannot be asked: never fewer than there
+    are.
+    """
+
+    async def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
+        """As QueueMetrics.metric, of all their entries."""
+        ...
+
+    async def quota(self, name: bytes) -> tuple[int, int]:
+        """As QueueMetrics.quota, of all their entries."""
+        ...
+
+    async def concurrency(self, serverid: str, network: str | None) -> int:
+        """How many sessions a server has with them, from a network if one is given."""
+        ...
+
+
 class MailClient(Protocol):
     """Sends a message now, past the queue (reference 2019: MailMessage.send)."""
 

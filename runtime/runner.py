@@ -31,6 +31,7 @@ from hsl.runtime.protocols import (
     Clock,
     MailClient,
     MailStore,
+    Others,
     OutbreakScanner,
     Rates,
     Slots,
@@ -51,7 +52,8 @@ class Services:
     """What the builtins of all stages act on. `transports` are the configured transport ids.
 
     `concurrency(serverid, network)` counts a server's sessions, those of an address or network if one is given; None
-    for an unknown server. Without a `client` nothing can be sent past the queue.
+    for an unknown server. Without a `client` nothing can be sent past the queue. `others`: the other workers, if there
+    are any.
     """
 
     rates: Rates
@@ -77,6 +79,7 @@ class Services:
     ffi: bool = False
     ldap: Mapping[str, LDAPProfile] = field(default_factory=dict)
     concurrency: Callable[[str, str | None], int | None] = lambda serverid, network: None
+    others: Others | None = None
 
 
 EVERY_DOMAIN = "*"
@@ -197,13 +200,20 @@ def find_answer(stage: Stage, verdict: Verdict) -> Answer:
     return stage.answers[verdict.action]
 
 
-def load_hooks(root: Path, hooks: Mapping[str, str | Mapping[str, str]], known: Programs) -> dict[str, Hook]:
+def load_hooks(
+    root: Path,
+    hooks: Mapping[str, str | Mapping[str, str]],
+    known: Programs,
+    loader: FileLoader | None = None,
+) -> dict[str, Hook]:
     """Compile the hooks, as far as they are not `known`: stage name to file below `root`, or to files by domain.
+
+    `loader` reads them, if given.
 
     Raises one CompileError that carries the findings of all of them.
     """
     findings: list[Diagnostic] = []
-    loader = FileLoader(root)
+    loader = loader or FileLoader(root)
 
     def load(stage: str, path: str) -> Program | None:
         try:

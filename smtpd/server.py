@@ -39,6 +39,14 @@ class Store(Protocol):
     def has_room(self, size: int = 0) -> bool: ...
 
 
+class Admission(Protocol):
+    """Who may have a session: limits.Connections, or over all workers board.SharedConnections."""
+
+    def enter(self, ip: str) -> bool: ...
+
+    def leave(self, ip: str) -> None: ...
+
+
 class Names(Protocol):
     """What the server needs of the resolver."""
 
@@ -53,6 +61,7 @@ class SMTPServer:
     `runner` runs the stages; it may be replaced at any time, for new sessions. `hostname` stands in banner and Received
     unless the config has its own. `spool_path` is a folder for messages over 64 KiB while they come in. Without a
     `resolver` clients have no name. `clock` (for headers, and for failed logins) is the system's unless given.
+    `connections` admits sessions in place of the limits of this process.
     """
 
     def __init__(
@@ -66,6 +75,7 @@ class SMTPServer:
         spool_path: Path,
         resolver: Names | None = None,
         clock: Clock | None = None,
+        connections: Admission | None = None,
     ) -> None:
         self.config = config
         self.runner = runner
@@ -79,7 +89,8 @@ class SMTPServer:
         self.failed_logins = FailedLogins(config.limits.auth_failures_per_ip, self.clock)
         self._networks = [ipaddress.ip_network(text, strict=False) for text in config.relay.networks]
         self._domains = {text.lower().encode() for text in config.relay.domains}
-        self._connections = Connections(config.limits.connections, config.limits.connections_per_ip)
+        limits = config.limits
+        self._connections = connections or Connections(limits.connections, limits.connections_per_ip)
         self._bytes = ByteBudget(config.limits.spool)
         self._live: set[Wire] = set()
         self._listening: list[asyncio.Server] = []

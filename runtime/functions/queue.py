@@ -114,7 +114,7 @@ def queue_policy_delete(run: Run, id: bytes) -> bool:
 
 
 @chapter.function("queue_quota")
-def queue_quota(run: Run, name: bytes) -> Array:
+async def queue_quota(run: Run, name: bytes) -> Array:
     """Return what a quota holds: the `count` and the `bytes` of the queued entries that were given its name.
 
     Names are given by the option `quotas` of Deliver(), Quarantine(), Queue(), mail() and queue(). An entry counts
@@ -123,7 +123,12 @@ def queue_quota(run: Run, name: bytes) -> Array:
     Example:
         if (queue_quota("customer:17")["count"] > 1000) Defer("Your queue is full, try later");
     """
-    count, size = host(run, Context).services.queue.quota(want_quota("queue_quota", "parameter 1 (name)", name))
+    services = host(run, Context).services
+    quota = want_quota("queue_quota", "parameter 1 (name)", name)
+    count, size = services.queue.quota(quota)
+    if services.others is not None:
+        theirs = await services.others.quota(quota)
+        count, size = count + theirs[0], size + theirs[1]
     return Array.record({b"count": float(count), b"bytes": float(size)})
 
 

@@ -68,6 +68,8 @@ async def get_mail_queue_metric(run: Run, options: MetricOptions | None = None) 
     `metadata.NAME` for a key of the metadata. An array of values matches any of them, up to 1,000; addresses and
     domains match in any case. The queue counts these, so that one filter is a look-up (the first question about a
     metadata key walks the queue once); with several filters the one with fewest entries is walked.
+    What other workers have queued is counted as it was up to a second ago; while one of them cannot be asked it is an
+    error, for the script is not to act on too small a number.
 
     Example:
         $mib = GetMailQueueMetric(["metric" => "bytes", "filter" => ["transportid" => "outbound"]]) / 1024 / 1024;
@@ -85,7 +87,9 @@ async def get_mail_queue_metric(run: Run, options: MetricOptions | None = None) 
         return 0.0
     queue = host(run, Context).services.queue
     await queue.prepare(filters)
-    return float(queue.metric(metric, filters))
+    others = host(run, Context).services.others
+    theirs = await others.metric(metric, filters) if others is not None else 0
+    return float(queue.metric(metric, filters) + theirs)
 
 
 def read_filters(array: Array) -> dict[str, list[bytes]]:
@@ -121,10 +125,11 @@ def want_name(function: str, position: int, name: bytes) -> bytes:
 
 
 @chapter.function("server_concurrency")
-def server_concurrency(run: Run, serverid: bytes, address: bytes | None = None) -> float | None:
+async def server_concurrency(run: Run, serverid: bytes, address: bytes | None = None) -> float | None:
     """Return how many sessions a server has now, or how many from an IP address or network; none for no such server.
 
-    The session that asks counts too. Sessions are those of this process.
+    The session that asks counts too. Sessions of other workers are counted as they were up to a second ago; while one
+    of them cannot be asked it is an error.
 
     Example:
         if (server_concurrency($serverid, $senderip) > 20) Defer("Too many connections");
@@ -136,5 +141,8 @@ def server_concurrency(run: Run, serverid: bytes, address: bytes | None = None) 
         except ValueError:
             shown = text(address)[:60]
             raise ScriptError(f"server_concurrency(): wanted an IP address or network, got {shown!r}") from None
-    found = host(run, Context).services.concurrency(text(serverid), network)
+    services = host(run, Context).services
+    found = services.concurrency(text(serverid), network)
+    if found is not None and services.others is not None:
+        found += await services.others.concurrency(text(serverid), network)
     return None if found is None else float(found)
