@@ -16,7 +16,8 @@ from hsl.errors import CompileError, Diagnostic
 from hsl.programs import Programs
 from hsl.runtime.log import Log
 from hsl.smtpd.configfile import LoadedConfig, load_config
-from hsl.smtpd.gateway import Gateway, StartError, compile_hooks
+from hsl.smtpd.gateway import Gateway, StartError
+from hsl.smtpd.hooks import compile_hooks
 
 LOOP = "HSL_LOOP"  # `asyncio`: not uvloop, even where it is installed
 GRACE = 30.0  # seconds

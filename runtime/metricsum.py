@@ -1,4 +1,4 @@
-"""The metrics of several processes as one: families come in from each, their sums go out. Between them they are JSON."""
+"""The metrics of several processes as one: families come in from each, their sums go out. Between, they are JSON."""
 
 from __future__ import annotations
 

@@ -199,7 +199,8 @@ class QueuePolicies:
 
     `on_free(key, count)`: entries that wait for this may be looked at, so many or (None) all; `on_change()`: all of
     them, for a policy is new, gone or changed. `on_made(rule)` and `on_removed(id)` tell other workers what scripts and
-    administrators did here; what is heard from them comes in by `hear` and `forget`. `faults` hears of regular expressions that go over their limits.
+    administrators did here; what is heard from them comes in by `hear` and `forget`. `faults` hears of regular
+    expressions that go over their limits.
     """
 
     def __init__(self, clock: Clock, max_rules: int = MAX_RULES, max_counters: int = MAX_COUNTERS) -> None:

@@ -1,6 +1,6 @@
 """Questions and answers between the supervisor and a worker, both ways, over one socket: lines of JSON in, and out.
 
-A question is `{"ask": name, "id": number, …}`, its answer `{"to": number, …}`, a refusal `{"to": number, "error": text}`.
+A question is `{"ask": name, "id": number, …}`, its answer `{"to": number, …}`, a refusal `{"to": …, "error": text}`.
 What needs no answer has no id.
 """
 
@@ -58,11 +58,12 @@ class Channel:
         try:
             self._send({"ask": name, "id": number, **fields})
             async with asyncio.timeout(wait):
-                return await future
+                answer: Message = await future
         except TimeoutError:
             raise Lost(f"no answer to {name} in {wait:g} seconds") from None
         finally:
             del self._waiting[number]
+        return answer
 
     def tell(self, name: str, /, **fields: object) -> None:
         """Say something that has no answer. Nobody hears it when the other end is gone."""

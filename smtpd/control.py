@@ -13,7 +13,7 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from hsl.runtime.policies import QueuePolicies, Rule
 from hsl.runtime.protocols import QueueFull
 from hsl.runtime.queue import BodyGone, QueueClosed, QueueView, SQLiteQueue
 from hsl.smtpd.config import CONTROL_SOCKET, Config
+from hsl.smtpd.shards import Shards
 
 MAX_REQUEST = 256 * 1024  # bytes of one line
 MAX_ANSWER = 64 * 1024 * 1024  # bytes that a client takes
@@ -41,6 +42,7 @@ FILTERS = (
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
 Filters = dict[str, list[bytes]]
+ChangingQueue = SQLiteQueue | Shards
 
 
 class ControlError(Exception):
@@ -118,7 +120,7 @@ def describe(queue: QueueView, entry: QueueEntry) -> Answer:
     return {
         "id": entry.id,
         "state": entry.state,
-        "claimed": isinstance(queue, SQLiteQueue) and queue.is_claimed(entry.id),
+        "claimed": queue.is_claimed(entry.id),
         "transaction": entry.transaction,
         "sender": text_of(entry.sender.path),
         "recipient": text_of(entry.recipient.path),
@@ -191,7 +193,7 @@ CHANGES: Mapping[str, Change] = {
 }
 
 
-async def change(queue: SQLiteQueue, request: Request) -> Answer:
+async def change(queue: ChangingQueue, request: Request) -> Answer:
     """Carry out hold, release, retry or delete on all entries that match, one commit per MAX_PAGE of them.
 
     hold: whatever is not held; release: what is held, due at once; retry: what waits, due at once; delete: all.
@@ -220,7 +222,7 @@ async def change(queue: SQLiteQueue, request: Request) -> Answer:
     return {"changed": changed}
 
 
-async def commit(queue: SQLiteQueue, command: Change, entries: Sequence[QueueEntry]) -> None:
+async def commit(queue: ChangingQueue, command: Change, entries: Sequence[QueueEntry]) -> None:
     now = time.time()
     try:
         if command.state is None:
@@ -238,22 +240,50 @@ async def commit(queue: SQLiteQueue, command: Change, entries: Sequence[QueueEnt
 # the server
 
 
-class ControlServer:
-    """Answers requests at `path` for one queue until closed."""
+class Desk:
+    """Answers requests for one worker: its queue, its metrics, and the policies that all have."""
 
-    def __init__(
-        self,
-        path: Path,
-        queue: SQLiteQueue,
-        log: Log,
-        policies: QueuePolicies | None = None,
-        metrics: Metrics | None = None,
-    ) -> None:
-        self.path = path
+    def __init__(self, queue: ChangingQueue, log: Log, policies: QueuePolicies, metrics: Metrics) -> None:
         self.queue = queue
         self.log = log
         self.policies = policies
         self.metrics = metrics
+
+    async def answer(self, request: Request) -> Answer:
+        """Raises ControlError."""
+        command = request.get("command")
+        if command == "policies":
+            now = self.policies.clock.monotonic()
+            return {"rules": [describe_rule(rule, now) for rule in self.policies.active()]}
+        if command == "lift":
+            return self.lift(want_text(request, "id", ""))
+        if command == "metrics":
+            return {"text": await self.render()}
+        if command not in tuple(CHANGES):  # a tuple: what came may not be hashable
+            return look(self.queue, request)
+        answer = await change(self.queue, request)
+        self.log.info("control", command=command, filters=json.dumps(request.get("filters")), **answer)
+        return answer
+
+    def lift(self, rule_id: str) -> Answer:
+        """The end of a suspension or a policy."""
+        if not self.policies.remove(rule_id):
+            raise ControlError(f"there is no suspension or policy {rule_id}")
+        self.log.info("control", command="lift", id=rule_id)
+        return {"lifted": rule_id}
+
+    async def render(self) -> str:
+        """The metrics, in Prometheus' text form."""
+        return self.metrics.render()
+
+
+class ControlServer:
+    """Answers requests at `path` until closed; `respond` knows the answers, and raises ControlError."""
+
+    def __init__(self, path: Path, respond: Callable[[Request], Awaitable[Answer]], log: Log) -> None:
+        self.path = path
+        self.respond = respond
+        self.log = log
         self.clients: set[asyncio.Task[None]] = set()
         self.server: asyncio.Server | None = None
 
@@ -289,30 +319,10 @@ class ControlServer:
             self.clients.discard(task)
             writer.close()
 
-    def rules(self, policies: QueuePolicies, request: Request) -> Answer:
-        """The suspensions and policies; or the end of one, by its id."""
-        if request["command"] == "policies":
-            now = policies.clock.monotonic()
-            return {"rules": [describe_rule(rule, now) for rule in policies.active()]}
-        rule_id = want_text(request, "id", "")
-        if not policies.remove(rule_id):
-            raise ControlError(f"there is no suspension or policy {rule_id}")
-        self.log.info("control", command="lift", id=rule_id)
-        return {"lifted": rule_id}
-
     async def answer(self, line: bytes) -> Answer:
         """The answer to one line. What goes wrong inside is logged; the client is told that it went wrong."""
         try:
-            request = read_request(line)
-            if request.get("command") in ("policies", "lift") and self.policies is not None:
-                return self.rules(self.policies, request)
-            if request.get("command") == "metrics" and self.metrics is not None:
-                return {"text": self.metrics.render()}
-            if request.get("command") not in tuple(CHANGES):  # a tuple: what came may not be hashable
-                return look(self.queue, request)
-            answer = await change(self.queue, request)
-            self.log.info("control", command=request["command"], filters=json.dumps(request.get("filters")), **answer)
-            return answer
+            return await self.respond(read_request(line))
         except ControlError as error:
             return {"error": str(error)}
         except Exception as error:

@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-import uuid
-from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from hsl.errors import CompileError, Diagnostic, ScriptError
+from hsl.errors import CompileError, ScriptError
 from hsl.library.ldap import LDAPProfile
+from hsl.loader import FileLoader
 from hsl.programs import Programs
 from hsl.run import Budget
 from hsl.runtime.clock import SystemClock
@@ -28,10 +27,10 @@ from hsl.runtime.model import ACTIVE, DEFER, HOLD, NetAddress
 from hsl.runtime.network import NetworkPolicy, ScriptNetwork
 from hsl.runtime.policies import QueuePolicies
 from hsl.runtime.protocols import OutbreakScanner, Rates, Slots, SpamScanner, VirusScanner
-from hsl.runtime.queue import QueueError, SQLiteQueue
+from hsl.runtime.queue import QueueError, QueueLocked, SQLiteQueue
 from hsl.runtime.rates import MemoryRates
 from hsl.runtime.redis_state import RedisState, StateError, StateUnreachable
-from hsl.runtime.runner import EVERY_DOMAIN, Hook, Services, StageRunner, load_hooks, programs_of
+from hsl.runtime.runner import Hook, Services, StageRunner
 from hsl.runtime.scanners import (
     ClamdScanner,
     EmbeddedOutbreakScanner,
@@ -41,25 +40,27 @@ from hsl.runtime.scanners import (
 )
 from hsl.runtime.slots import MemorySlots
 from hsl.shared import SharedStore
+from hsl.smtpd.board import Board, SharedConnections
 from hsl.smtpd.client import Deliverer
-from hsl.smtpd.config import Config, Phases, RecipientHooks, Server
+from hsl.smtpd.config import Config, Server
 from hsl.smtpd.configfile import load_config
-from hsl.smtpd.control import ControlServer, control_path
+from hsl.smtpd.control import ControlServer, Desk, control_path
 from hsl.smtpd.descriptors import raise_descriptor_limit
+from hsl.smtpd.fleet import Fleet
+from hsl.smtpd.hooks import Hooks, compile_hooks
 from hsl.smtpd.inline import InlineClient
 from hsl.smtpd.limits import plain_ip
 from hsl.smtpd.monitor import Monitor
 from hsl.smtpd.policyconfig import configure_policies
+from hsl.smtpd.reload import merge, restart_needed
 from hsl.smtpd.scheduler import Scheduler
-from hsl.smtpd.server import SMTPServer
+from hsl.smtpd.server import Admission, SMTPServer
+from hsl.smtpd.shards import Shards, read_serial, shard_folder
 from hsl.smtpd.transports import TransportTable
 from hsl.smtpd.wire import make_context
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})
-SCRIPTED = frozenset({"phases", "transport"})  # of a server: what a reload takes over
-DELIVERY = frozenset({"predelivery", "postdelivery"})  # of the queue
-RELOADED = DELIVERY | {"policies", "grouping", "lists"}  # of the queue: what a reload takes over
-SERIAL = "serial"  # the file in queues.path that holds the serial number
+LOCK_TRIES, LOCK_PAUSE = 10, 0.1  # tries and seconds for a shard in use: killed processes may still be going
 SCRIPT_REST = 0.005  # seconds; as long as a script's turn (hsl.run.TURN): sessions and commits get half of the time
 
 Endpoint = tuple[str, int]
@@ -70,64 +71,36 @@ class StartError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Hooks:
-    """All compiled scripts of a configuration: by server id and stage, and the two of the queue."""
+class Place:
+    """What a worker among others is given by its supervisor, who also has control socket and monitor."""
 
-    servers: Mapping[str, Mapping[str, Hook]]
-    delivery: Mapping[str, Hook]
-
-    @property
-    def warnings(self) -> tuple[Diagnostic, ...]:
-        hooks = [*self.delivery.values(), *(item for hooks in self.servers.values() for item in hooks.values())]
-        return unique(item for hook in hooks for program in programs_of(hook) for item in program.warnings)
-
-
-def compile_hooks(config: Config, known: Programs) -> Hooks:
-    """Compile every script that the configuration names and that is not `known` as it is now.
-
-    Raises one CompileError with the findings of all.
-    """
-    findings: list[Diagnostic] = []
-
-    def load(hooks: Mapping[str, str | Mapping[str, str] | None]) -> Mapping[str, Hook]:
-        try:
-            return load_hooks(config.scripting.rootpath, {stage: path for stage, path in hooks.items() if path}, known)
-        except CompileError as error:
-            findings.extend(error.diagnostics)
-            return {}
-
-    servers = {
-        server.id: load({stage: hook_of(server.phases, stage) for stage in type(server.phases).model_fields})
-        for server in config.servers
-    }
-    delivery = load({stage: getattr(config.queues, stage).hook for stage in sorted(DELIVERY)})
-    if findings:
-        raise CompileError(unique(findings))
-    return Hooks(servers, delivery)
+    number: int  # of the worker, and of its shard
+    serial: str
+    sockets: Mapping[str, Sequence[socket.socket]]  # by server, in the order of the listeners
+    adopts: Sequence[int] = ()  # further shards
+    fleet: Fleet | None = None  # the other workers, if there are any
+    board: Board | None = None  # and the counters shared with them
 
 
-def hook_of(phases: Phases, stage: str) -> str | Mapping[str, str] | None:
-    """A stage's script, or its scripts by domain."""
-    hook: str | RecipientHooks | None = getattr(phases, stage).hook
-    if isinstance(hook, RecipientHooks):
-        domains = hook.recipientdomains
-        return domains[EVERY_DOMAIN] if domains.keys() == {EVERY_DOMAIN} else domains
-    return hook
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A checked new set, to be taken over: what is to run, and what would need a restart."""
 
-
-def unique(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Findings without those that repeat (one script may be the hook of several servers)."""
-    return tuple({(str(item.span), item.message): item for item in findings}.values())
+    config: Config
+    hooks: Hooks
+    restart: list[str] = field(default_factory=list)
 
 
 class Gateway:
     """One process's gateway. `start` it once, `stop` it once; `reload` may come in between.
 
-    `addresses` holds what is bound, by server id, in the order of the listeners.
+    Without a `place` it is alone: it listens, and has a control socket and a monitor of its own. `addresses` holds what
+    is bound, by server id, in the order of the listeners.
     """
 
-    def __init__(self, config: Config, log: Log) -> None:
+    def __init__(self, config: Config, log: Log, place: Place | None = None) -> None:
         self.config = config
+        self.place = place
         self.log = log
         self.clock = SystemClock()
         self.programs = Programs()
@@ -150,13 +123,8 @@ class Gateway:
         Raises CompileError with the findings of all scripts, StartError for anything else. Then nothing runs.
         """
         hooks = compile_hooks(self.config, self.programs)
-        async with AsyncExitStack() as stack:
-            try:
-                await self._open(stack)
-                await self._listen(stack, hooks)
-            except (QueueError, StateError, OSError, ValueError, ImportError) as error:
-                raise StartError(describe(error)) from error
-            self._stack = stack.pop_all()
+        await self.open()
+        await self.listen(hooks)
         self.log.info(
             "ready",
             listeners=",".join(f"{name}={endpoint(item)}" for name, bound in self.addresses.items() for item in bound),
@@ -165,6 +133,26 @@ class Gateway:
             entries=self.queue.count,
             loop=type(asyncio.get_running_loop()).__module__,
         )
+
+    async def open(self) -> None:
+        """Open queue and state: questions about them can be answered. Raises StartError; then nothing is open."""
+        async with self._starting():
+            await self._open(self._stack)
+
+    async def listen(self, hooks: Hooks) -> None:
+        """Take and deliver mail. Raises StartError; then nothing is open."""
+        async with self._starting():
+            await self._listen(self._stack, hooks)
+
+    @asynccontextmanager
+    async def _starting(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            await self._stack.aclose()
+            if isinstance(error, QueueError | StateError | OSError | ValueError | ImportError):
+                raise StartError(describe(error)) from error
+            raise
 
     async def stop(self, grace: float = 10.0) -> None:
         """Stop accepting and claiming; what is under way may end within `grace` seconds; then close everything."""
@@ -178,15 +166,15 @@ class Gateway:
         """What the scripts stand on: queue, state, scanners, resolver."""
         config = self.config
         raise_descriptor_limit(config, self.log)
-        self.queue = await SQLiteQueue.open(
-            config.queues.path,
-            log=self.log,
-            free_floor=config.queues.free,
-            size_limit=max(server.limits.size for server in config.servers),
-        )
+        self.queue = await Shards.open(self.place.number if self.place else 0, self._open_shard)
         stack.push_async_callback(self.queue.close)
+        for number in self.place.adopts if self.place else ():
+            await self.adopt(number)
+        self.desk = Desk(self.queue, self.log, self.policies, self.metrics)
         self.rates, self.slots = await self._open_state(stack)
-        self.serial = await asyncio.to_thread(read_serial, config.queues.path)
+        self.serial = self.place.serial if self.place else await asyncio.to_thread(read_serial, config.queues.path)
+        if self.place and self.place.fleet:
+            self.place.fleet.share_rules(self.policies)
         self.spam, self.outbreak = self._scanners()
         self.viruses = self._virus_scanner()
         self.dlp = read_dlp_rules(config)
@@ -206,6 +194,30 @@ class Gateway:
         self.shared = SharedStore(
             turns=asyncio.get_running_loop().create_future, rest=lambda: asyncio.sleep(SCRIPT_REST)
         )
+
+    async def _open_shard(self, number: int, changed: asyncio.Event) -> SQLiteQueue:
+        """A shard of the queue. Waits for a process that was killed to let go of it."""
+        for _ in range(LOCK_TRIES):
+            with suppress(QueueLocked):
+                return await self._try_shard(number, changed)
+            await asyncio.sleep(LOCK_PAUSE)
+        return await self._try_shard(number, changed)
+
+    async def _try_shard(self, number: int, changed: asyncio.Event) -> SQLiteQueue:
+        return await SQLiteQueue.open(
+            shard_folder(self.config.queues.path, number),
+            log=self.log,
+            shard=number,
+            free_floor=self.config.queues.free,
+            size_limit=max(server.limits.size for server in self.config.servers),
+            changed=changed,
+        )
+
+    async def adopt(self, number: int) -> None:
+        """Deliver a shard whose worker is gone, beside the own one. Raises QueueError."""
+        entries = await self.queue.adopt(number)
+        if entries:
+            self.log.info("queue-adopted", shard=number, entries=entries)
 
     async def _open_state(self, stack: AsyncExitStack) -> tuple[Rates, Slots]:
         """Rates and slots. A Redis that is down may come back; one that forgets rates is refused (StateError)."""
@@ -306,28 +318,35 @@ class Gateway:
             policies=self.policies,
         )
         stack.push_async_callback(self._stop_traffic)
-        control = ControlServer(control_path(config), self.queue, self.log, self.policies, self.metrics)
-        await control.start()
-        stack.push_async_callback(control.close)
-        await self._start_monitor(stack)
-        for server in config.servers:
-            await self._start_server(server, hooks.servers[server.id])
+        if self.place is None:
+            await self._open_desk(stack)
+        for index, server in enumerate(config.servers):
+            await self._start_server(server, hooks.servers[server.id], self._admission(index, server))
         self.scheduler.start()
 
-    async def _start_monitor(self, stack: AsyncExitStack) -> None:
-        wanted = self.config.monitor.listener
-        if wanted is None:
-            return
-        monitor = Monitor(self.metrics, self.log, self.unhealthy)
-        try:
-            bound = await monitor.start(wanted.address, wanted.port)
-        except OSError as error:
-            where = endpoint((wanted.address, wanted.port))
-            raise StartError(f"the monitor cannot listen on {where}: {describe(error)}") from error
-        stack.push_async_callback(monitor.close)
-        self.log.info("monitor", listener=endpoint(bound))
+    async def _open_desk(self, stack: AsyncExitStack) -> None:
+        """Control socket and monitor."""
+        control = ControlServer(control_path(self.config), self.desk.answer, self.log)
+        await control.start()
+        stack.push_async_callback(control.close)
 
-    async def _start_server(self, config: Server, hooks: Mapping[str, Hook]) -> None:
+        async def unhealthy() -> str:
+            return self.unhealthy()
+
+        monitor = Monitor(self.desk.render, self.log, unhealthy)
+        if await monitor.start(self.config.monitor.listener):
+            stack.push_async_callback(monitor.close)
+
+    def _admission(self, index: int, server: Server) -> Admission | None:
+        """Who counts connections, if it is not the server itself."""
+        if self.place is None or self.place.board is None:
+            return None
+        limits = server.limits
+        return SharedConnections(
+            self.place.board, self.place.number, index, limits.connections, limits.connections_per_ip
+        )
+
+    async def _start_server(self, config: Server, hooks: Mapping[str, Hook], connections: Admission | None) -> None:
         server = SMTPServer(
             config,
             runner=self._runner(self.config, hooks),
@@ -336,9 +355,10 @@ class Gateway:
             hostname=self.config.environment.hostname,
             spool_path=self.config.queues.path,
             resolver=self.resolver,
+            connections=connections,
         )
         try:
-            self.addresses[config.id] = await server.start()
+            self.addresses[config.id] = await server.start(self.place.sockets[config.id] if self.place else None)
         except OSError as error:
             wanted = ", ".join(endpoint((item.address, item.port)) for item in config.listeners)
             raise StartError(f"server {config.id} cannot listen on {wanted}: {describe(error)}") from error
@@ -370,6 +390,7 @@ class Gateway:
             serial=self.serial,
             client=self.client,
             concurrency=self.concurrency,
+            others=self.place.fleet if self.place else None,
             defer_code=config.scripting.defer_code,
             network=self.network,
             rootpath=config.scripting.rootpath,
@@ -399,21 +420,27 @@ class Gateway:
         async with self._reloading:
             try:
                 loaded = await asyncio.to_thread(load_config, path)
-                hooks = await asyncio.to_thread(compile_hooks, loaded.config, self.programs)
+                prepared = await self.prepare(loaded.config)
             except CompileError as error:
                 for item in error.errors:
                     self.log.error("reload-failed", at=item.span, error=item.message, hint=item.hint)
                 return False
-            for item in (*loaded.warnings, *hooks.warnings):
+            for item in (*loaded.warnings, *prepared.hooks.warnings):
                 self.log.warning("reload", at=item.span, warning=item.message, hint=item.hint)
-            for name in restart_needed(self.config, loaded.config):
+            for name in prepared.restart:
                 self.log.warning("restart-needed", setting=name)
-            self._take_over(merge(self.config, loaded.config), hooks)
+            self.take_over(prepared)
             self.log.info("reloaded", servers=len(self.servers))
             return True
 
-    def _take_over(self, config: Config, hooks: Hooks) -> None:
+    async def prepare(self, config: Config, loader: FileLoader | None = None) -> Prepared:
+        """Compile the scripts of a new configuration; nothing changes yet. Raises CompileError."""
+        hooks = await asyncio.to_thread(compile_hooks, config, self.programs, loader)
+        return Prepared(merge(self.config, config), hooks, restart_needed(self.config, config))
+
+    def take_over(self, prepared: Prepared) -> None:
         """Without a wait: a session or an attempt has either the old set or the new one."""
+        config, hooks = prepared.config, prepared.hooks
         self.config = config
         configure_policies(self.policies, config.queues)
         self.network.configure(network_policy(config), source_addresses(config))
@@ -454,57 +481,6 @@ def read_dlp_rules(config: Config) -> dict[bytes, Rule]:
         }
     except ScriptError as error:
         raise StartError(f"scanners.dlp: {error.message}") from None
-
-
-def read_serial(folder: Path) -> str:
-    """The installation's serial number: a file beside the queue, made at the first start. Raises OSError."""
-    path = folder / SERIAL
-    with suppress(FileNotFoundError):
-        found = path.read_text("ascii", "replace").strip()
-        if found:
-            return found
-    serial = str(uuid.uuid4())
-    path.write_text(f"{serial}\n", "ascii")
-    return serial
-
-
-def merge(running: Config, new: Config) -> Config:
-    """The running configuration with what a reload takes over from the new one."""
-    given = {server.id: server for server in new.servers}
-
-    def server_of(server: Server) -> Server:
-        taken = given.get(server.id, server)
-        return server.model_copy(update={name: getattr(taken, name) for name in SCRIPTED})
-
-    return running.model_copy(
-        update={
-            "servers": [server_of(server) for server in running.servers],
-            "queues": running.queues.model_copy(update={name: getattr(new.queues, name) for name in RELOADED}),
-            "transportgroups": new.transportgroups,
-            "addresses": new.addresses,
-            "scripting": new.scripting,
-            "monitor": running.monitor.model_copy(update={"metrics": new.monitor.metrics}),
-        }
-    )
-
-
-def restart_needed(running: Config, new: Config) -> list[str]:
-    """The settings that differ and that a reload does not take over."""
-    merged = merge(running, new)
-    names = [name for name in Config.model_fields if name not in ("servers", "queues")]
-    found = [name for name in names if getattr(merged, name) != getattr(new, name)]
-    found += differences("queues", merged.queues, new.queues)
-    before, after = ({server.id: server for server in config.servers} for config in (merged, new))
-    for name in sorted(before.keys() | after.keys()):
-        if name in before and name in after:
-            found += differences(f"servers[{name}]", before[name], after[name])
-        else:
-            found.append(f"servers[{name}]")
-    return found
-
-
-def differences(prefix: str, one: Any, other: Any) -> list[str]:
-    return [f"{prefix}.{name}" for name in type(one).model_fields if getattr(one, name) != getattr(other, name)]
 
 
 def endpoint(address: Endpoint) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from hsl.runtime.log import Log
-from hsl.runtime.metrics import Metrics
+from hsl.smtpd.config import MonitorListener
 
 MAX_REQUEST = 8 * 1024  # bytes of request line and headers
 MAX_CLIENTS = 16
@@ -16,20 +16,29 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' exposition form
 
 
 class Monitor:
-    """Answers one request per connection until closed. `unhealthy()` gives the reason, or an empty text."""
+    """Answers one request per connection until closed.
 
-    def __init__(self, metrics: Metrics, log: Log, unhealthy: Callable[[], str]) -> None:
-        self.metrics = metrics
+    `render()` gives the metrics' text, `unhealthy()` the reason why no mail is taken, or an empty text.
+    """
+
+    def __init__(self, render: Callable[[], Awaitable[str]], log: Log, unhealthy: Callable[[], Awaitable[str]]) -> None:
+        self.render = render
         self.log = log
         self.unhealthy = unhealthy
         self.clients: set[asyncio.Task[None]] = set()
         self.server: asyncio.Server | None = None
 
-    async def start(self, address: str, port: int) -> tuple[str, int]:
-        """Listen; the bound address. Raises OSError."""
-        self.server = await asyncio.start_server(self.serve, address, port, limit=MAX_REQUEST)
-        bound: tuple[str, int] = self.server.sockets[0].getsockname()[:2]
-        return bound
+    async def start(self, wanted: MonitorListener | None) -> bool:
+        """Listen, if that is wanted. Raises OSError that says who cannot."""
+        if wanted is None:
+            return False
+        try:
+            self.server = await asyncio.start_server(self.serve, wanted.address, wanted.port, limit=MAX_REQUEST)
+        except OSError as error:
+            where = endpoint(wanted.address, wanted.port)
+            raise OSError(error.errno, f"the monitor cannot listen on {where}: {error.strerror or error}") from error
+        self.log.info("monitor", listener=endpoint(*self.server.sockets[0].getsockname()[:2]))
+        return True
 
     async def close(self) -> None:
         if self.server is None:
@@ -68,20 +77,25 @@ class Monitor:
         if words[0] != b"GET":
             return "405 Method Not Allowed", "only GET is known here\n"
         try:
-            return self.page(words[1].partition(b"?")[0])
+            return await self.page(words[1].partition(b"?")[0])
         except Exception as error:
             self.log.error("monitor-failed", error=repr(error))
             return "500 Internal Server Error", "see the gateway's log\n"
 
-    def page(self, path: bytes) -> tuple[str, str]:
+    async def page(self, path: bytes) -> tuple[str, str]:
         if path == b"/metrics":
-            return "200 OK", self.metrics.render()
+            return "200 OK", await self.render()
         if path == b"/ready":
             return "200 OK", "ready\n"
         if path == b"/healthy":
-            reason = self.unhealthy()
+            reason = await self.unhealthy()
             return ("503 Service Unavailable", f"{reason}\n") if reason else ("200 OK", "healthy\n")
         return "404 Not Found", "there are /metrics, /ready and /healthy\n"
+
+
+def endpoint(host: str, port: int) -> str:
+    """`127.0.0.1:25`, `[::1]:25`"""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def render(status: str, body: str) -> bytes:

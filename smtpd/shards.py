@@ -10,6 +10,7 @@ its own, under its lock: its entries stay where they are, and what comes of them
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,9 +21,22 @@ from hsl.runtime.queueindex import Page
 from hsl.runtime.spool import MAX_SHARDS, SHARD_IDS, StoredBody
 
 FOLDER = "shards"
+SERIAL = "serial"  # the file that holds the serial number
 
 OpenShard = Callable[[int, asyncio.Event], Awaitable[SQLiteQueue]]
 """Opens a shard by its number; raises QueueError. Shards with one event are waited for together."""
+
+
+def read_serial(root: Path) -> str:
+    """The installation's serial number: a file beside the queue, made at the first start. Raises OSError."""
+    path = root / SERIAL
+    with suppress(FileNotFoundError):
+        found = path.read_text("ascii", "replace").strip()
+        if found:
+            return found
+    serial = str(uuid.uuid4())
+    path.write_text(f"{serial}\n", "ascii")
+    return serial
 
 
 def shard_folder(root: Path, number: int) -> Path:

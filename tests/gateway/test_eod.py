@@ -20,7 +20,7 @@ from servers import Received, Sink
 from hsl.programs import Programs
 from hsl.runtime.scanners import CLASSES
 from hsl.smtpd.configfile import load_config
-from hsl.smtpd.gateway import compile_hooks
+from hsl.smtpd.hooks import compile_hooks
 
 LIMITS = {"maxperhour": 8, "maxfailures": 1, "maxqueue": 3, "maxbulk": 2, "maxspam": 1}
 BULK, SPAM = (f"Subject: a test\r\n\r\n{CLASSES[level].decode()}\r\n" for level in (50, 100))

@@ -15,12 +15,15 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from hsl.runtime.clock import SystemClock
 from hsl.runtime.intake import Intake
 from hsl.runtime.log import Log
+from hsl.runtime.metrics import Metrics
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, Address, Mail, QueueEntry
+from hsl.runtime.policies import QueuePolicies
 from hsl.runtime.queue import SQLiteQueue
 from hsl.smtpd import control
-from hsl.smtpd.control import Answer, ControlClient, ControlError, ControlServer, Request, look
+from hsl.smtpd.control import Answer, ControlClient, ControlError, ControlServer, Desk, Request, look
 
 pytestmark = pytest.mark.asyncio
 
@@ -56,6 +59,10 @@ class Bench:
         return [entry.state for entry in self.queue.entries()]
 
 
+def desk(queue: SQLiteQueue, log: Log) -> Desk:
+    return Desk(queue, log, QueuePolicies(SystemClock()), Metrics(log))
+
+
 def make_entry(number: int, **fields: object) -> QueueEntry:
     entry = QueueEntry("t-1", Address(b"A", b"One.example"), Address(b"b%d" % number, b"two.example"), "fast")
     for name, value in fields.items():
@@ -68,7 +75,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     lines: list[str] = []
     log = Log("info", lines.append)
     queue = await SQLiteQueue.open(tmp_path / "q", log=log, free_floor=0)
-    server = ControlServer(tmp_path / "c.sock", queue, log)
+    server = ControlServer(tmp_path / "c.sock", desk(queue, log).answer, log)
     await server.start()
     yield Bench(queue, server, lines)
     await server.close()
@@ -79,7 +86,7 @@ async def test_the_socket_is_private_and_goes_with_the_server(bench: Bench, tmp_
     path = bench.server.path
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with pytest.raises(OSError, match="another gateway answers"):
-        await ControlServer(path, bench.queue, Log("error")).start()
+        await ControlServer(path, bench.server.respond, Log("error")).start()
     await bench.server.close()
     assert not path.exists()
 
@@ -88,12 +95,12 @@ async def test_a_stale_socket_is_replaced_and_a_file_is_not(bench: Bench, tmp_pa
     stale = tmp_path / "old.sock"
     with socket.socket(socket.AF_UNIX) as old:
         old.bind(str(stale))
-    server = ControlServer(stale, bench.queue, Log("error"))
+    server = ControlServer(stale, bench.server.respond, Log("error"))
     await server.start()
     await server.close()
     stale.write_text("mine")
     with pytest.raises(OSError, match="is not a socket"):
-        await ControlServer(stale, bench.queue, Log("error")).start()
+        await ControlServer(stale, bench.server.respond, Log("error")).start()
 
 
 async def test_list_pages_and_filters(bench: Bench, tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from hsl.errors import CompileError
 from hsl.runtime.log import Log
 from hsl.smtpd.configfile import read_config
 from hsl.smtpd.control import ControlClient
-from hsl.smtpd.gateway import Gateway, StartError, merge, restart_needed
+from hsl.smtpd.gateway import Gateway, StartError
+from hsl.smtpd.reload import merge, restart_needed
 
 pytestmark = pytest.mark.asyncio
 
