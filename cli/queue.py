@@ -336,7 +336,9 @@ def print_columns(table: list[tuple[str, ...]]) -> None:
 
 
 def print_entry(entry: Mapping[str, Any]) -> None:
-    shown = {key: value for key, value in entry.items() if key != "metadata" and value not in ("", None, False)}
+    shown = {key: value for key, value in entry.items() if key != "metadata" and value not in ("", None, False, {})}
+    if "dsn" in shown:
+        shown["dsn"] = " ".join(f"{name}={value}" for name, value in entry["dsn"].items())
     for key in ("ts", "due"):
         if shown.get(key):
             shown[key] = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(entry[key]))

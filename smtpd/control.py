@@ -136,6 +136,7 @@ def describe(queue: QueueView, entry: QueueEntry) -> Answer:
         "due": entry.due,
         "retry": entry.retry,
         "quarantine": entry.quarantine,
+        "dsn": entry.dsn.sender_params | entry.dsn.recipient_params if entry.dsn else {},
         "error": entry.error,
     }
 

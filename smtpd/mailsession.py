@@ -328,7 +328,12 @@ class MailSession(Wire):
     async def take_chunk(self, chunks: Chunks, size: int, last: bool) -> None:
         """A fault is the answer to its own chunk and to all that follow it, up to the last one."""
         reader = chunks.reader
-        known = reader.fault
+        if (known := reader.fault) is not None:
+            await self.skip(size)
+            if last:
+                self.reset()
+            await self.reply(known)
+            return
         left = size
         while left:
             block = await self.need_block(left)
@@ -341,10 +346,8 @@ class MailSession(Wire):
             await self.finish_message(chunks.intake, reader.fault)
         elif reader.fault is None:
             await self.reply(reply(250, f"{size} octets received", (2, 0, 0)))
-        elif known is None:
-            await self.answer(stage_of(self.runner), ACCEPT, reader.fault)
         else:
-            await self.reply(reader.fault)
+            await self.answer(stage_of(self.runner), ACCEPT, reader.fault)
 
     async def collect(self, intake: Intake, fault: Reply | None) -> Reply | DataOutcome:
         """The message's stage: an outcome if there is something to store, else the reply."""

@@ -19,7 +19,7 @@ MESSAGE = "Subject: a test\r\nX-Bell: \a\r\n\r\nHello\r\n"
 
 def send(port: int, *recipients: str, sender: str = "joe@one.example") -> None:
     with smtplib.SMTP("127.0.0.1", port, local_hostname="c.example", timeout=20) as client:
-        assert client.sendmail(sender, recipients, MESSAGE) == {}
+        assert client.sendmail(sender, recipients, MESSAGE, ["RET=HDRS", "ENVID=e1"], ["NOTIFY=NEVER"]) == {}
 
 
 def wait_deferred(served: Any, count: int) -> None:
@@ -60,6 +60,7 @@ def test_a_round_trip(config: Path, serve: Serve, hsl: Hsl) -> None:
 
     shown = queue("show", "1", "--headers")
     assert "recipient:   a@two.example\n" in shown.stdout
+    assert "dsn:         RET=HDRS ENVID=e1 NOTIFY=NEVER\n" in shown.stdout
     assert "Subject: a test" in shown.stdout
     assert "Hello" not in shown.stdout
     assert "Hello" in queue("show", "1", "--body").stdout

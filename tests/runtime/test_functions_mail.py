@@ -12,6 +12,7 @@ import pytest
 
 from hsl.errors import ScriptError
 from hsl.runtime.context import ConnectContext, HeloContext, MailFromContext, PreDeliveryContext, RcptToContext
+from hsl.runtime.dsnrequest import DSNRequest
 from hsl.runtime.model import (
     DEFER,
     HOLD,
@@ -365,6 +366,19 @@ async def test_queue_mail(world: Any) -> None:
     )
     later = world.queue.stored[1].entries[0]
     assert (later.state, later.eightbit, later.smtputf8) == (DEFER, True, True)
+    assert (entry.dsn, later.dsn) == (None, None)
+
+
+async def test_queue_mail_takes_what_the_params_ask_about_notifications(world: Any) -> None:
+    context = await open_context(world)
+    sender = array(localpart=b"s", domain=b"a.example", params=array(RET=b"full", X=b"y"))
+    recipient = array(localpart=b"r", domain=b"b.example", params=array(NOTIFY=b"delay,SUCCESS"))
+    await context.queue_mail(b"A: b\r\n", sender, recipient, b"outbound", None)
+    assert world.queue.stored[0].entries[0].dsn == DSNRequest(ret="FULL", notify=("SUCCESS", "DELAY"))
+    recipient.set(b"params", array(NOTIFY=b"ALWAYS"))
+    with pytest.raises(ScriptError, match=r"queue\(\): params: NOTIFY: wanted NEVER, or some of"):
+        await context.queue_mail(b"A: b\r\n", sender, recipient, b"outbound", None)
+    assert len(world.queue.stored) == 1
 
 
 async def test_send_mail(world: Any) -> None:

@@ -114,6 +114,7 @@ async def test_a_refused_chunk_is_the_answer_to_all_that_follow(bench):
     await client.send(chunk(b"a" * 8 + b"\r\n") + chunk(b"more\r\n") * 2 + chunk(b"QUIT\r\n", last=True))
     await client.play("S: 250\nS: 452 4.3.1\nS: 452 4.3.1\nS: 452 4.3.1\nC: NOOP\nS: 250\n" + ENVELOPE)
     assert bench.queue.stored == []
+    assert len(bench.verdicts("data")) == 1
 
 
 @pytest.mark.parametrize("again", ["C: RSET\nS: 250\n", "C: EHLO c.example\nS: 250\n", ""])

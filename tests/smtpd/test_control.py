@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from hsl.runtime.clock import SystemClock
+from hsl.runtime.dsnrequest import DSNRequest
 from hsl.runtime.intake import Intake
 from hsl.runtime.log import Log
 from hsl.runtime.metrics import Metrics
@@ -118,10 +119,14 @@ async def test_list_pages_and_filters(bench: Bench, tmp_path: Path) -> None:
 
 async def test_show(bench: Bench, tmp_path: Path) -> None:
     [entry_id] = await bench.store(tmp_path, metadata={b"spam": b"yes"}, error="450 4.2.0 later")
+    [asked] = await bench.store(tmp_path, dsn=DSNRequest("FULL", "e", ("NEVER",)))
     plain = await bench.ask(command="show", id=entry_id)
     assert (plain["entry"]["sender"], plain["entry"]["recipient"]) == ("A@One.example", "b0@two.example")
     assert (plain["entry"]["metadata"], plain["entry"]["error"]) == ({"spam": "yes"}, "450 4.2.0 later")
     assert "message" not in plain
+    assert plain["entry"]["dsn"] == {}
+    shown = await bench.ask(command="show", id=asked)
+    assert shown["entry"]["dsn"] == {"RET": "FULL", "ENVID": "e", "NOTIFY": "NEVER"}
     head = await bench.ask(command="show", id=entry_id, headers=True)
     assert base64.b64decode(head["message"]) == MESSAGE.partition(b"body")[0]
     assert not head["truncated"]
