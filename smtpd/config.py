@@ -17,6 +17,7 @@ TIME = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?\Z")
 METRIC = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]{0,199}\Z")
 SIZE = re.compile(r"(\d+)\s*(TiB|GiB|MiB|KiB|B)?\Z")
 SIZES = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
+LOOKUP_MX = "lookup-mx"  # in the place of a host
 CONTROL_SOCKET = "control.sock"  # in queues.path, unless environment.controlsocket says otherwise
 
 
@@ -181,6 +182,11 @@ class Session(Section):
     password: str | None = None
     connect_timeout: Seconds = 30.0
 
+    @property
+    def fixed_host(self) -> str | None:
+        """The next hop of all mail; None: each recipient domain has its own."""
+        return None if self.host in (None, "", LOOKUP_MX) else self.host
+
 
 class Transport(Section):
     id: str
@@ -274,7 +280,8 @@ class Queues(Section):
     path: Path = Path("/var/spool/hslmta")
     predelivery: Phase = Phase()
     postdelivery: Phase = Phase()
-    concurrency: int = Field(default=200, ge=1)  # delivery attempts at once
+    concurrency: int = Field(default=200, ge=1)  # delivery attempts at once; on top, as many that take over a second
+    concurrency_per_destination: int | None = Field(default=None, ge=1)  # default: a quarter of them, at least 20
     free: Bytes = 64 * 1024 * 1024  # below this much free disk MAIL gets 452
     policies: list[QueuePolicy] = []
     grouping: GroupingSettings = GroupingSettings()

@@ -315,6 +315,7 @@ class Gateway:
             clock=self.clock,
             hostname=config.environment.hostname,
             concurrency=config.queues.concurrency,
+            share=config.queues.concurrency_per_destination,
             policies=self.policies,
         )
         stack.push_async_callback(self._stop_traffic)

@@ -1,29 +1,41 @@
 """Claimed entries in, the next one to attempt out: fair between (transport, recipient domain) pairs.
 
-A lane is one such pair. Lanes take turns, and no lane has more than its share of attempts running: a dead or slow
-domain fills its own lane and leaves the rest of the attempts to the others. A waiting entry costs one number.
+A lane is one such pair. Lanes take turns. Their destinations have a width: how many attempts may run. It begins narrow,
+every answer widens it up to a share of all attempts, and every attempt without one halves it. So what is dead or slow
+fills its own width, and leaves the rest of the attempts to the others. The destination is the lane itself, or the host
+that a transport has for all domains. A waiting entry costs one number.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Container
 from typing import NamedTuple
 
 from hsl.runtime.model import QueueEntry
 
+FIRST_WIDTH = 5  # attempts of a destination of which nothing is known
+MAX_WIDTHS = 10_000  # destinations whose width is remembered
+
 
 class Lane(NamedTuple):
+    """`host`: the transport's, where it has one."""
+
     transportid: str
     domain: bytes
+    host: str = ""
+
+    @property
+    def destination(self) -> Lane:
+        return Lane(self.transportid, b"", self.host) if self.host else self
 
 
-def lane_of(entry: QueueEntry) -> Lane:
-    return Lane(entry.transportid, entry.recipient.host)
+def lane_of(entry: QueueEntry, host: str | None = None) -> Lane:
+    return Lane(entry.transportid, entry.recipient.host, host or "")
 
 
 def share_of(concurrency: int) -> int:
-    """How many attempts one lane may have: a quarter, at least 20, but never all of them."""
+    """How many attempts one destination may have at most: a quarter, at least 20, but never all of them."""
     return max(1, min(max(20, concurrency // 4), concurrency * 3 // 4))
 
 
@@ -33,8 +45,10 @@ class Lanes(Container[int]):
     def __init__(self, share: int) -> None:
         self.share = share
         self.lists: dict[Lane, deque[int]] = {}
-        self.running: Counter[Lane] = Counter()
+        self.running: Counter[Lane] = Counter()  # by destination
+        self.widths: OrderedDict[Lane, int] = OrderedDict()  # of destinations, the longest unchanged first
         self.ready: dict[Lane, None] = {}  # an ordered set: lanes that have an entry and room for it, next turn first
+        self.blocked: dict[Lane, dict[Lane, None]] = {}  # destination to lanes that wait for room
         self.ids: set[int] = set()
 
     def __len__(self) -> int:
@@ -53,33 +67,69 @@ class Lanes(Container[int]):
 
     def next(self) -> tuple[Lane, int] | None:
         """The first entry of the lane whose turn it is; None when nothing may start."""
-        if not self.ready:
-            return None
-        lane = next(iter(self.ready))
-        del self.ready[lane]
-        waiting = self.lists[lane]
-        entry_id = waiting.popleft()
-        self.ids.discard(entry_id)
-        if not waiting:
-            del self.lists[lane]
-        self.running[lane] += 1
-        self.queue_turn(lane)
-        return lane, entry_id
+        while self.ready:
+            lane = next(iter(self.ready))
+            del self.ready[lane]
+            if not self.room(lane.destination):  # another lane of it was faster
+                self.queue_turn(lane)
+                continue
+            waiting = self.lists[lane]
+            entry_id = waiting.popleft()
+            self.ids.discard(entry_id)
+            if not waiting:
+                del self.lists[lane]
+            self.running[lane.destination] += 1
+            self.queue_turn(lane)
+            return lane, entry_id
+        return None
 
-    def done(self, lane: Lane) -> None:
-        self.running[lane] -= 1
-        if not self.running[lane]:
-            del self.running[lane]
-        self.queue_turn(lane)
+    def done(self, lane: Lane, answered: bool | None = None) -> None:
+        """An attempt is over: whether its destination answered, or None when it was not asked."""
+        destination = lane.destination
+        self.running[destination] -= 1
+        if not self.running[destination]:
+            del self.running[destination]
+        if answered is not None:
+            self.learn(destination, answered)
+        waiting = self.blocked.pop(destination, {})
+        for other in list(waiting)[: self.room(destination)]:
+            del waiting[other]
+            self.ready.setdefault(other)
+        if waiting:
+            self.blocked[destination] = waiting
+
+    def width(self, destination: Lane) -> int:
+        """How many attempts may run now."""
+        return self.widths.get(destination, min(FIRST_WIDTH, self.share))
+
+    def room(self, destination: Lane) -> int:
+        """How many more attempts may begin now."""
+        return max(0, self.width(destination) - self.running[destination])
+
+    def learn(self, destination: Lane, answered: bool) -> None:
+        width = self.width(destination)
+        self.widths[destination] = min(width + 1, self.share) if answered else max(width // 2, 1)
+        self.widths.move_to_end(destination)
+        if len(self.widths) > MAX_WIDTHS:
+            self.widths.popitem(last=False)
 
     def queue_turn(self, lane: Lane) -> None:
-        if lane in self.lists and self.running[lane] < self.share:
-            self.ready.setdefault(lane)
+        """Let a lane wait for its turn, or for room at its destination."""
+        if lane not in self.lists:
+            return
+        destination = lane.destination
+        if not self.room(destination):
+            self.blocked.setdefault(destination, {}).setdefault(lane)
+            return
+        self.ready.setdefault(lane)
+        if destination in self.blocked:
+            self.blocked[destination].pop(lane, None)
 
     def drain(self) -> list[int]:
         """Every waiting entry; none waits afterwards."""
         ids = sorted(self.ids)
         self.lists.clear()
         self.ready.clear()
+        self.blocked.clear()
         self.ids.clear()
         return ids

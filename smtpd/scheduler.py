@@ -54,7 +54,11 @@ CLAIM = 256  # entries taken from the queue at once
 WAITING_LIMIT = 100_000  # entries claimed and waiting, over all lanes
 LANE_LIMIT = 10_000  # of one lane; what is due beyond it is put off by a minute or two for each so many
 MAX_PREPARED = 10_000  # entries that wait for a policy with what pre-delivery made of them; it runs again for others
+LANE_FLOOR = 100  # entries that any lane may hold, however many wait in others
+PATIENCE = 1.0  # seconds after which an attempt no longer keeps others from beginning; as many as may be at once
 LAST_MOMENT = 5.0  # seconds that stop() gives to commits after the grace is over
+
+OURS = frozenset({"plan", "bind", "config", "policy"})  # errors that say nothing about the destination
 
 PREPARE, ATTEMPT, SETTLE = "prepare", "attempt", "settle"
 
@@ -161,9 +165,19 @@ class Work:
     tried: Span | None = None  # the Try() of pre-delivery
     metadata: dict[bytes, bytes] = field(default_factory=dict)  # as it was claimed
     stage: str = "postdelivery"  # which decides
+    slow: bool = False  # it has given its place to another
     slots: bool = False  # a script may hold slots
     expired: bool = False  # its retries or its time are used up
     committed: bool = False  # the outcome is on its way to disk
+
+    @property
+    def answered(self) -> bool | None:
+        """Whether the destination gave an answer that counts; None: it was not asked."""
+        if self.attempt is None:
+            return None
+        if self.attempt.error is not None:
+            return None if self.attempt.error.kind in OURS else False
+        return self.attempt.result is not None and self.attempt.result.code != 421
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +194,11 @@ class Prepared:
 
 
 class Scheduler:
-    """Delivers a queue. `concurrency`: attempts at once. `transports` may be replaced while it runs (reload)."""
+    """Delivers a queue. `transports` may be replaced while it runs (reload).
+
+    concurrency   attempts at once; those that last longer than `patience` seconds come on top, as many again
+    share         attempts at once for one destination: a transport's host, or a recipient domain
+    """
 
     def __init__(
         self,
@@ -197,6 +215,8 @@ class Scheduler:
         policies: QueuePolicies | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
         commit_retry: float = 1.0,
+        share: int | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         self.queue = queue
         self.runner = runner
@@ -209,7 +229,8 @@ class Scheduler:
         self.concurrency = concurrency
         self.uniform = uniform
         self.commit_retry = commit_retry
-        self.lanes = Lanes(share_of(concurrency))
+        self.patience = patience
+        self.lanes = Lanes(share or share_of(concurrency))
         self.policies = policies or QueuePolicies(clock)
         self.policies.on_free = self._freed
         self.policies.on_change = self._policies_changed
@@ -228,6 +249,7 @@ class Scheduler:
         self._commits: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
         self._attempts = 0
+        self._slow = 0  # attempts that no longer count
         self._held = 0
         self._blocking = 0
         self._stopping = False
@@ -323,11 +345,16 @@ class Scheduler:
         elif entry.id not in self.lanes:
             self.parking.forget(entry.id)  # an administrator changed it while it waited
             self._prepared.pop(entry.id, None)
-            lane = lane_of(entry)
-            if self.lanes.waiting(lane) >= LANE_LIMIT:
+            route = self.transports.route(entry.transportid)
+            lane = lane_of(entry, route.session.fixed_host if route else None)
+            if self.lanes.waiting(lane) >= self._lane_room():
                 return False
             self.lanes.add(lane, entry.id)
         return True
+
+    def _lane_room(self) -> int:
+        """How many may wait in one lane: the less, the more wait in all, so that some dead domains do not use it up."""
+        return min(LANE_LIMIT, max(LANE_FLOOR, (WAITING_LIMIT - len(self.lanes)) // 2))
 
     def _lane_crowd(self, entry: QueueEntry) -> float:
         """How many lanes full there are for an entry's domain."""
@@ -347,7 +374,7 @@ class Scheduler:
 
     def _start_ready(self, fresh: Mapping[int, QueueEntry]) -> None:
         """Start waiting entries as far as attempts are free. `fresh`: entries claimed in this very turn."""
-        while self._flowing.is_set() and not self._stopping and len(self._tasks) < self.concurrency:
+        while self._flowing.is_set() and not self._stopping and len(self._tasks) - self._slow < self.concurrency:
             turn = self.lanes.next()
             if turn is None:
                 return
@@ -413,7 +440,8 @@ class Scheduler:
     def _ended(self, task: asyncio.Task[None]) -> None:
         work = self._tasks.pop(task)
         del self._running[work.entry.id]
-        self.lanes.done(work.lane)
+        self.lanes.done(work.lane, work.answered)
+        self._slow -= work.slow
         self.policies.release(work.permit)
         if work.held is not None and not work.committed:
             if self._stopping or work.entry.id in self._again:
@@ -539,7 +567,18 @@ class Scheduler:
         assert work.plan is not None
         await self._flowing.wait()
         work.phase = ATTEMPT
-        work.attempt = await self.deliverer.attempt(work.plan, work.entry, self.queue.body(work.entry))
+        timer = asyncio.get_running_loop().call_later(self.patience, self._slowed, work)
+        try:
+            work.attempt = await self.deliverer.attempt(work.plan, work.entry, self.queue.body(work.entry))
+        finally:
+            timer.cancel()
+
+    def _slowed(self, work: Work) -> None:
+        """An attempt takes its time: another one may begin."""
+        if self._slow < self.concurrency:
+            work.slow = True
+            self._slow += 1
+            self.wake()
 
     async def _conclude(self, work: Work, default: Outcome, cause: Attempt | Reason) -> None:
         """Ask post-delivery, then carry out its decision, or the default one."""

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from hsl.runtime.model import DeliveryPlan, QueueEntry, SourceIP
 from hsl.smtpd.config import DSN, Config, Retry, Session
 
-LOOKUP_MX = "lookup-mx"
-
 
 class RouteError(Exception):
     """The configuration has no way for this entry: an unknown transport or source address id. A temporary failure."""
@@ -52,7 +50,7 @@ class TransportTable:
         return DeliveryPlan(
             sender=entry.sender,
             recipient=entry.recipient,
-            host=None if session.host in (None, "", LOOKUP_MX) else session.host,
+            host=session.fixed_host,
             port=session.port,
             helo=session.helo,
             source=self.source(session.sourceip),

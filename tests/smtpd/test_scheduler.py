@@ -29,6 +29,7 @@ from hsl.runtime.policies import Blocked, Limits, Match
 from hsl.runtime.protocols import BackendUnavailable, QueueFull
 from hsl.runtime.verdict import Verdict
 from hsl.smtpd.config import Config
+from hsl.smtpd.lanes import FIRST_WIDTH, Lane
 from hsl.smtpd.scheduler import LANE_LIMIT, Scheduler
 from hsl.smtpd.transports import TransportTable
 
@@ -865,10 +866,67 @@ async def test_a_dead_domain_with_a_thousand_entries_does_not_keep_another_back(
         await until(lambda: live not in world.queue.stored)
         late = world.add(b"r@late.example")
         await until(lambda: late not in world.queue.stored)
-        assert sum(plan.recipient.host == b"dead.example" for plan in world.deliverer.plans) == 20
+        assert sum(plan.recipient.host == b"dead.example" for plan in world.deliverer.plans) == FIRST_WIDTH
         claims = world.queue.claims
         await asyncio.sleep(0.05)
         assert world.queue.claims == claims  # what waits does not make the loop turn
+
+
+async def test_dead_domains_that_would_take_every_attempt_do_not_keep_another_back() -> None:
+    async with World(concurrency=20) as world:
+        for number in range(8):  # twice as many as there are attempts, at five for each
+            world.deliverer.domains[b"dead%d.example" % number] = hang
+            for _ in range(10):
+                world.add(b"r@dead%d.example" % number)
+        await until(lambda: len(world.deliverer.plans) == 20)
+        late = world.add(b"r@late.example")
+        await until(lambda: late not in world.queue.stored)  # as soon as the first have had their time
+        await until(lambda: len(world.deliverer.plans) >= 39)
+        await asyncio.sleep(0.05)
+        assert world.scheduler.running <= 40
+
+
+async def test_a_dead_smarthost_does_not_keep_another_transport_back() -> None:
+    async with World(concurrency=20, settings=config(host="dead.example")) as world:
+        world.deliverer.outcome = hang
+        world.deliverer.domains[b"live.example"] = DELIVERED
+        for number in range(1000):
+            world.add(b"r@%d.example" % number)
+        live = world.add(b"r@live.example", transportid="other")
+        await until(lambda: live not in world.queue.stored)
+        assert world.scheduler.running == FIRST_WIDTH
+
+
+@pytest.mark.parametrize(
+    ("outcome", "width"),
+    [
+        (DELIVERED, FIRST_WIDTH + 1),
+        (Attempt(result=Result(550, None, ["no"], "RCPT")), FIRST_WIDTH + 1),
+        (Attempt(result=Result(450, None, ["no"], "MAIL")), FIRST_WIDTH + 1),
+        (Attempt(result=Result(421, None, ["busy"], "BANNER")), FIRST_WIDTH // 2),
+        (Attempt(error=AttemptError(True, "x", "timeout")), FIRST_WIDTH // 2),
+        (Attempt(error=AttemptError(True, "x", "bind")), FIRST_WIDTH),
+    ],
+)
+async def test_what_an_attempt_tells_about_its_destination(outcome: Attempt, width: int) -> None:
+    async with World() as world:
+        world.deliverer.outcome = outcome
+        world.add()
+        await until(lambda: world.deliverer.plans and not world.scheduler.running)
+        assert world.scheduler.lanes.width(Lane("t", b"r.example")) == width
+
+
+async def test_dead_domains_do_not_use_up_what_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hsl.smtpd.scheduler.WAITING_LIMIT", 1000)
+    monkeypatch.setattr("hsl.smtpd.scheduler.LANE_FLOOR", 10)
+    async with World(concurrency=20) as world:
+        world.deliverer.outcome = hang
+        world.deliverer.domains[b"live.example"] = DELIVERED
+        for number in range(3):
+            for _ in range(700):
+                world.add(b"r@dead%d.example" % number)
+        live = world.add(b"r@live.example")
+        await until(lambda: live not in world.queue.stored)
 
 
 async def test_busy_domains_share_the_attempts_with_a_newcomer() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hsl.runtime.model import Address, QueueEntry, SourceIP
 from hsl.runtime.verdict import Verdict
 from hsl.smtpd.config import Config, Interval, Retry
-from hsl.smtpd.lanes import Lane, Lanes, lane_of, share_of
+from hsl.smtpd.lanes import FIRST_WIDTH, MAX_WIDTHS, Lane, Lanes, lane_of, share_of
 from hsl.smtpd.scheduler import MIN_DELAY, Outcome, Step, next_step, outcome_of
 from hsl.smtpd.transports import RouteError, TransportTable
 
@@ -101,6 +101,70 @@ def test_a_lane_never_runs_more_than_its_share() -> None:
     assert 2 not in lanes
 
 
+def test_a_destination_begins_narrow_and_answers_widen_it() -> None:
+    lanes = Lanes(share=7)
+    for number in range(100):
+        lanes.add(A, number)
+    assert started(lanes) == FIRST_WIDTH
+    for more in (2, 2, 1):  # one for the attempt that is over, one for the answer; the share is the end
+        lanes.done(A, answered=True)
+        assert started(lanes) == more
+    lanes.done(A)  # it was not asked
+    assert started(lanes) == 1
+
+
+def test_a_destination_without_answers_becomes_narrow() -> None:
+    lanes = Lanes(share=20)
+    for number in range(100):
+        lanes.add(A, number)
+    assert started(lanes) == FIRST_WIDTH
+    for _ in range(FIRST_WIDTH):
+        lanes.done(A, answered=False)
+    assert started(lanes) == 1
+    lanes.done(A, answered=False)
+    assert started(lanes) == 1  # never none: else nobody would learn that it is back
+    lanes.done(A, answered=True)
+    assert started(lanes) == 2
+
+
+def test_the_domains_behind_one_host_share_its_width() -> None:
+    lanes = Lanes(share=20)
+    behind = [Lane("t", b"%d.example" % number, "smarthost") for number in range(100)]
+    for number, lane in enumerate(behind):
+        lanes.add(lane, number)
+    lanes.add(B, 1000)
+    turns = [lanes.next() for _ in range(FIRST_WIDTH + 1)]
+    assert turns == [*((behind[number], number) for number in range(FIRST_WIDTH)), (B, 1000)]
+    assert lanes.next() is None
+    lanes.add(behind[0], 2000)
+    assert lanes.next() is None
+    for number in range(FIRST_WIDTH, 100):
+        lanes.done(behind[0])
+        assert lanes.next() == (behind[number], number)  # each in its turn, and none is forgotten
+    lanes.done(behind[0])
+    assert lanes.next() == (behind[0], 2000)
+
+
+def test_widths_that_are_remembered_are_limited() -> None:
+    lanes = Lanes(share=20)
+    for number in range(MAX_WIDTHS + 1):
+        lane = Lane("t", b"%d" % number)
+        lanes.add(lane, number)
+        lanes.next()
+        lanes.done(lane, answered=False)
+    assert len(lanes.widths) == MAX_WIDTHS
+    assert Lane("t", b"0") not in lanes.widths
+    assert not lanes.running
+
+
+def started(lanes: Lanes) -> int:
+    """How many attempts begin now."""
+    count = 0
+    while lanes.next() is not None:
+        count += 1
+    return count
+
+
 def test_lanes_drained_and_done_leave_nothing_behind() -> None:
     lanes = Lanes(share=1)
     for number in range(3):
@@ -117,6 +181,7 @@ def test_lanes_drained_and_done_leave_nothing_behind() -> None:
 def test_lane_ignores_the_case_of_the_domain() -> None:
     entry = QueueEntry("x", Address(b"s", b"s"), Address(b"R", b"EXAMPLE.com"), "t")
     assert lane_of(entry) == Lane("t", b"example.com")
+    assert lane_of(entry, "mx").destination == Lane("t", b"", "mx")
 
 
 def table(**session: object) -> TransportTable:
