@@ -95,11 +95,11 @@ class EmptyQueue:
     def __init__(self) -> None:
         self.last = 0
 
-    async def prepare(self, filters: object) -> None:
-        pass
-
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
         return 0
+
+    async def measure(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
+        return self.metric(metric, filters)
 
     def quota(self, name: bytes) -> tuple[int, int]:
         return 0, 0

@@ -90,12 +90,12 @@ QUEUE_FILTERS = (
 class QueueMetrics(Protocol):
     """GetMailQueueMetric(): counters; with several filters a walk over the entries of one of them."""
 
-    async def prepare(self, filters: Iterable[str]) -> None:
-        """To be awaited before `metric`: filters that are new are counted from now on."""
-        ...
-
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
         """`count` or `bytes` of the entries that match: any value of one filter, all filters together."""
+        ...
+
+    async def measure(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
+        """The same, for filters that scripts choose: a long walk gives others their turns."""
         ...
 
     def quota(self, name: bytes) -> tuple[int, int]:

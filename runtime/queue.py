@@ -348,10 +348,16 @@ class SQLiteQueue(QueueView):
         """As above, by counters (2015 reference, GetMailQueueMetric)."""
         return self._index.metric(metric, filters)
 
-    async def prepare(self, filters: Iterable[str]) -> None:
-        """Count what metrics will look up: a metadata key's first time walks the queue, giving others their turns."""
+    async def measure(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
+        """As `metric`; a walk over many entries, and counting a new metadata key, give others their turns."""
         while self._index.count_more(filters):
             await asyncio.sleep(0)
+        total, after = self._index.measure(metric, filters, 0)
+        while after is not None:
+            await asyncio.sleep(0)
+            part, after = self._index.measure(metric, filters, after)
+            total += part
+        return total
 
     def quota(self, name: bytes) -> tuple[int, int]:
         """How many entries a quota holds, and their bytes."""

@@ -35,7 +35,7 @@ from hsl.runtime.tallies import IdSet, Tally
 SLACK = 1024  # stale items that the heap may hold before it is rebuilt
 VISITS = 10_000  # entries that one page of a listing looks at
 METADATA_FILTER = "metadata."  # a filter on one key of the metadata: counted from the first time that it is asked
-SLICE = 1_000  # entries of one step of that
+SLICE = 1_000  # entries that one step of counting or measuring looks at
 MAX_LATER = 20  # filters that are counted since they were asked
 
 Key = Callable[[Row], bytes | None]
@@ -288,18 +288,40 @@ class QueueIndex:
 
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
         """`count` or `bytes` of the matching entries. Raises ValueError for another metric or an unknown filter."""
+        total, after = self.measure(metric, filters, 0)
+        while after is not None:
+            part, after = self.measure(metric, filters, after)
+            total += part
+        return total
+
+    def measure(self, metric: str, filters: Mapping[str, Sequence[bytes]], after: int) -> tuple[int, int | None]:
+        """The metric of entries with ids above `after`, as far as SLICE visits go; the id to go on after, or None.
+
+        What is counted is known at once.
+        """
         check_metric(metric)
         wanted = read_filters(filters)
         if not wanted:
-            return len(self._packed) if metric == "count" else self._size
+            return (len(self._packed) if metric == "count" else self._size), None
         if len(wanted) == 1:
             [(name, values)] = wanted.items()
-            if name in self._filters and self._filters[name].upto == math.inf:
-                tally = self._filters[name].tally
-                return tally.count(values) if metric == "count" else tally.size(values)
+            if (tally := self._counted(name)) is not None:
+                return (tally.count(values) if metric == "count" else tally.size(values)), None
         fits = matcher(wanted)
-        matching = (row for row in self._visit(self._candidates(wanted)) if fits(row))
-        return sum(1 if metric == "count" else row[SIZE] for row in matching)
+        total = 0
+        stop = self._visited + SLICE
+        for row in self._visit(self._candidates(wanted, after)):
+            if self._visited > stop:
+                return total, after
+            after = row[ID]
+            if fits(row):
+                total += 1 if metric == "count" else row[SIZE]
+        return total, None
+
+    def _counted(self, name: str) -> Tally | None:
+        """The tally of a filter, if all entries are in it."""
+        item = self._filters.get(name)
+        return item.tally if item is not None and item.upto == math.inf else None
 
     def quota(self, name: bytes) -> tuple[int, int]:
         """How many entries a quota holds, and their bytes."""
@@ -329,16 +351,12 @@ class QueueIndex:
         if next(self._ids.after(int(item.upto)), None) is None:
             item.upto = math.inf
 
-    def _candidates(self, wanted: Wanted, after: int = 0) -> Iterator[int]:
+    def _candidates(self, wanted: Wanted, after: int) -> Iterator[int]:
         """The ids above `after` that can match, in order: those of the filter that leaves the fewest."""
         if "id" in wanted:
             named = {int(value) for value in wanted["id"] if value.isdigit() and len(value) < 20}
             return iter(sorted(entry_id for entry_id in named if entry_id > after))
-        counted = [
-            (item.tally, values)
-            for name, values in wanted.items()
-            if (item := self._filters.get(name)) is not None and item.upto == math.inf
-        ]
+        counted = [(tally, values) for name, values in wanted.items() if (tally := self._counted(name)) is not None]
         if not counted:
             return self._ids.after(after)
         tally, values = min(counted, key=lambda item: item[0].count(item[1]))

@@ -75,6 +75,14 @@ def look(queue: QueueView, request: Request) -> Answer:
     raise ControlError(f"unknown command {command!r}")
 
 
+async def measure(queue: ChangingQueue, request: Request) -> Answer:
+    """A metric of a running gateway: a long walk gives its sessions their turns. Raises ControlError."""
+    try:
+        return {"value": await queue.measure(want_text(request, "metric", "count"), read_filters(request))}
+    except ValueError as error:
+        raise ControlError(str(error)) from None
+
+
 def list_entries(queue: QueueView, request: Request) -> Answer:
     """A page of entries; `more` says whether another one may follow (ask with `after` as it is in the answer)."""
     limit = min(want_number(request, "limit", MAX_PAGE), MAX_PAGE)
@@ -260,6 +268,8 @@ class Desk:
             return self.lift(want_text(request, "id", ""))
         if command == "metrics":
             return {"text": await self.render()}
+        if command == "metric":
+            return await measure(self.queue, request)
         if command not in tuple(CHANGES):  # a tuple: what came may not be hashable
             return look(self.queue, request)
         answer = await change(self.queue, request)

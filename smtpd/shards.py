@@ -147,10 +147,9 @@ class Shards(QueueView):
     def page(self, filters: Mapping[str, Sequence[bytes]], limit: int, after: int = 0) -> Page:
         return turn_page(self.parts, filters, limit, after)
 
-    async def prepare(self, filters: Iterable[str]) -> None:
-        """As SQLiteQueue.prepare."""
-        for part in list(self.parts.values()):
-            await part.prepare(filters)
+    async def measure(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
+        """As SQLiteQueue.measure."""
+        return sum([await part.measure(metric, filters) for part in list(self.parts.values())])
 
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]] = NO_FILTERS) -> int:
         return sum(part.metric(metric, filters) for part in self.parts.values())

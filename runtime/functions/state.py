@@ -86,10 +86,9 @@ async def get_mail_queue_metric(run: Run, options: MetricOptions | None = None) 
     if any(not values for values in filters.values()):
         return 0.0
     queue = host(run, Context).services.queue
-    await queue.prepare(filters)
     others = host(run, Context).services.others
     theirs = await others.metric(metric, filters) if others is not None else 0
-    return float(queue.metric(metric, filters) + theirs)
+    return float(await queue.measure(metric, filters) + theirs)
 
 
 def read_filters(array: Array) -> dict[str, list[bytes]]:

@@ -53,12 +53,12 @@ class FakeQueue:
     stored: list[Mail] = field(default_factory=list)
     full: bool = False
 
-    async def prepare(self, filters: object) -> None:
-        pass
-
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
         self.asked.append((metric, {name: list(values) for name, values in filters.items()}))
         return self.answer
+
+    async def measure(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
+        return self.metric(metric, filters)
 
     def quota(self, name: bytes) -> tuple[int, int]:
         held = [entry for mail in self.stored for entry in mail.entries if name in entry.quotas]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -113,7 +114,7 @@ async def compare(rng: random.Random, queue: SQLiteQueue, model: dict[int, Queue
         assert queue.metric("count", filters) == len(wanted)
         assert queue.metric("bytes", filters) == sum(entry.size for entry in wanted)
         assert list(queue.entries(filters)) == wanted
-        await queue.prepare(filters)
+        assert await queue.measure("bytes", filters) == sum(entry.size for entry in wanted)
     assert queue.count == len(everything)
 
 
@@ -263,6 +264,38 @@ def test_a_metadata_key_is_counted_while_the_queue_changes() -> None:
     assert steps >= 4, "the changes came in the middle of it"
 
 
+def test_a_long_walk_comes_in_parts() -> None:
+    index = filled(3 * SLICE)
+    filters = {"transportid": [b"out", b"slow"], "state": [b"active", b"defer", b"hold"], "retry": [b"0", b"1", b"2"]}
+    first, after = index.measure("count", filters, 0)
+    assert (first, after) == (SLICE, SLICE)
+    for number in (1, 2 * SLICE):
+        index.remove(number)
+    assert index.measure("count", filters, 2 * SLICE) == (SLICE, None)
+    assert index.metric("count", filters) == 3 * SLICE - 2
+
+
+@pytest.mark.asyncio
+async def test_a_long_walk_gives_others_their_turns(tmp_path: Path) -> None:
+    queue = await SQLiteQueue.open(tmp_path, log=silent())
+    try:
+        entries = tuple(random_entry(random.Random(number)) for number in range(3 * SLICE))
+        await queue.apply(store=[Mail(Body(1), entries)])  # type: ignore[arg-type]
+        for filters in (
+            {"transportid": [b"out", b"slow"], "retry": [b"0", b"1", b"2"]},
+            {"metadata.customer": [b"17"]},
+        ):
+            turns = 0
+            walk = asyncio.create_task(queue.measure("count", filters))
+            while not walk.done():
+                turns += 1
+                await asyncio.sleep(0)
+            assert turns >= 3
+            assert await walk == queue.metric("count", filters) > 0
+    finally:
+        await queue.close()
+
+
 def test_a_page_ends_after_so_many_visits() -> None:
     index = QueueIndex()
     for number in range(1, 2 * VISITS + 2):
@@ -288,7 +321,7 @@ async def test_metadata_keys_are_counted_as_far_as_there_is_room(tmp_path: Path)
         await queue.apply(store=[Mail(Body(1), tuple(entries))])  # type: ignore[arg-type]
         for _ in range(2):
             for key in range(31):
-                await queue.prepare([f"metadata.k{key}"])
+                await queue.measure("count", {f"metadata.k{key}": [b"0"]})
             assert [queue.metric("count", {f"metadata.k{key}": [b"0", b"2"]}) for key in range(31)] == [2] * 30 + [0]
         assert len(queue._index._filters) == len(COUNTED) + MAX_LATER
     finally:

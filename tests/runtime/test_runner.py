@@ -154,11 +154,11 @@ class Failing:
     def __init__(self, error: BaseException) -> None:
         self.error = error
 
-    async def prepare(self, filters: object) -> None:
-        pass
-
     def metric(self, metric: str, filters: object) -> int:
         raise self.error
+
+    async def measure(self, metric: str, filters: object) -> int:
+        return self.metric(metric, filters)
 
 
 @pytest.mark.parametrize("error", BROKEN, ids=lambda item: type(item).__name__)

@@ -131,11 +131,11 @@ class FakeQueue:
     ) -> Iterator[QueueEntry]:
         return iter(self.stored.values())
 
-    async def prepare(self, filters: object) -> None:
-        pass
-
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
         return len(self.stored)
+
+    async def measure(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
+        return self.metric(metric, filters)
 
     def quota(self, name: bytes) -> tuple[int, int]:
         return 0, 0
