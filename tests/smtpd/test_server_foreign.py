@@ -4,6 +4,8 @@ import asyncio
 import shutil
 import smtplib
 import ssl
+from email import policy
+from email.message import EmailMessage
 
 import pytest
 import pytest_asyncio
@@ -70,6 +72,27 @@ async def test_smtplib(bench, authority, tmp_path, tls):
 
 
 @pytest.mark.asyncio
+async def test_smtplib_with_addresses_of_other_than_ascii(bench):
+    """The library asks for SMTPUTF8 by itself where it is announced."""
+    await bench.start(**OPEN)
+    host, port = bench.addresses[0]
+    message = EmailMessage(policy=policy.SMTPUTF8)
+    message["From"], message["To"], message["Subject"] = "jürgen@bücher.example", "用户@例え.example", "grüße"
+    message.set_content("körper\n")
+
+    def talk():
+        with smtplib.SMTP(host, port, local_hostname="c.example", timeout=10) as client:
+            return client.send_message(message, rcpt_options=["NOTIFY=NEVER"])
+
+    assert await asyncio.to_thread(talk) == {}
+    [(transaction, data)] = bench.queue.stored
+    assert transaction.senderparams.keys() == {"SIZE", "SMTPUTF8", "BODY"}
+    assert transaction.sender.path.decode() == "jürgen@bücher.example"
+    assert [item.params for item in transaction.recipients] == [{"NOTIFY": "NEVER"}]
+    assert "Subject: grüße\r\n".encode() in data
+
+
+@pytest.mark.asyncio
 async def test_swaks(bench):
     bench.runner.stages["auth"] = ACCEPT
     await bench.start(auth={"without_tls": True})
@@ -128,10 +151,12 @@ def test_uvloop(tmp_path, monkeypatch, authority):
         await client.play(message + "\nC: QUIT\nS: 221")
         implicit = await Dialogue.connect(bench.addresses[1], tls=trust)
         await implicit.play("S: 220" + message)
+        await implicit.send(b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nBDAT 3\r\nbodBDAT 3 LAST\r\ny\r\n")
+        await implicit.play("S: 250\nS: 250\nS: 250\nS: 250")
         await implicit.play("S: 421 4.4.2")
         await implicit.close()
         assert server.tls_context is not None
-        assert [message for _, message in bench.queue.stored] == [b"body\r\n"] * 2
+        assert [message for _, message in bench.queue.stored] == [b"body\r\n"] * 3
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(talk())
