@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}\Z")  # RFC 4422 3.1
+SERVER_NAME = re.compile(r"(?:\*\.)?[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})+\Z", re.IGNORECASE)
 TIME = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?\Z")
 METRIC = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]{0,199}\Z")
 SIZE = re.compile(r"(\d+)\s*(TiB|GiB|MiB|KiB|B)?\Z")
@@ -62,6 +64,25 @@ def check_mechanism(value: object) -> object:
     return value
 
 
+def check_server_name(value: object) -> object:
+    """A host name, maybe with `*` as its first label."""
+    if isinstance(value, str) and (not SERVER_NAME.match(value) or len(value) > 253):
+        raise ValueError(f"{value!r} is not a host name: write mail.example.com or *.example.com")
+    return value
+
+
+def check_ciphers(value: object) -> object:
+    """A list of ciphers that OpenSSL knows at least one of."""
+    if isinstance(value, str):
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(value)
+        except ssl.SSLError:
+            raise ValueError(f"OpenSSL knows none of the ciphers {value!r}") from None
+    return value
+
+
+ServerName = Annotated[str, BeforeValidator(check_server_name)]
+Ciphers = Annotated[str, BeforeValidator(check_ciphers)]
 Mechanism = Annotated[str, BeforeValidator(check_mechanism)]
 MetricName = Annotated[str, BeforeValidator(check_metric)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -79,11 +100,38 @@ class Listener(Section):
     implicit_tls: bool = False
 
 
-class ServerTLS(Section):
-    """STARTTLS (and implicit TLS) with this certificate; PEM files."""
+class CertificatePair(Section):
+    """A certificate, with its chain behind it, and its key; PEM files without a password."""
 
     certificate: Path
     privatekey: Path
+
+
+class NamedCertificate(CertificatePair):
+    """For clients that name one of these servers (SNI)."""
+
+    names: list[ServerName] = []  # host names, `*.` stands for one label; default: those in the certificate
+
+
+class ClientCertificates(Section):
+    """Whether clients are asked for certificates. Scripts see them, and OpenSSL's verdict: `$connection["tls"]`.
+
+    request: any certificate will do, and none. require: any, but one. verify: one that `ca` has issued.
+    """
+
+    mode: Literal["request", "require", "verify"] = "request"
+    ca: Path | None = None  # PEM file of authorities
+
+
+class ServerTLS(CertificatePair):
+    """STARTTLS (and implicit TLS) with this certificate, and others by name. Changed files are taken by themselves."""
+
+    certificates: list[NamedCertificate] = []
+    clients: ClientCertificates | None = None
+    required: bool = False  # no mail without TLS: 530 5.7.0
+    minimum: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2"
+    ciphers: Ciphers | None = None  # of TLS 1.2, as OpenSSL lists them
+    watch: Seconds = 10.0  # between two looks at the files; 0: only a reload looks
 
 
 class Relay(Section):
@@ -104,6 +152,8 @@ class Limits(Section):
     auth_failures_per_ip: int = Field(default=20, ge=1)  # failed logins of one IP in an hour
     connections: int = Field(default=1000, ge=1)
     connections_per_ip: int = Field(default=50, ge=1)
+    handshakes_per_ip: int = Field(default=100, ge=1)  # failed TLS handshakes of one IP in an hour
+    handshake: Seconds = 30.0  # a TLS handshake in all
     idle: Seconds = 300.0  # waiting for a command or a block of data (RFC 5321 4.5.3.2.7)
     session: Seconds = 3600.0  # one session in all
     replies: Annotated[Bytes, Field(ge=512)] = 64 * 1024  # not yet taken by their client; then it is not read

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 from hsl.errors import near
-from hsl.smtpd.config import CONTROL_SOCKET, Budgets, ClamAV, Phases, Queues, SpamAssassin, read_seconds
+from hsl.smtpd.certificates import CertificateError, check_pair, read_certificates, read_file
+from hsl.smtpd.config import CONTROL_SOCKET, Budgets, ClamAV, Phases, Queues, ServerTLS, SpamAssassin, read_seconds
 from hsl.smtpd.policyconfig import check_policies
 from hsl.smtpd.yamlfile import Document, KeyPath, dotted
 
@@ -177,7 +177,25 @@ def check_script_network(document: Document) -> None:
 
 
 def check_tls(document: Document, path: KeyPath, folder: Path) -> None:
-    """Both files must be readable, and belong together."""
+    """All files must be readable, and pairs belong together; a name has one certificate."""
+    for item in (path, *document.each(*path, "certificates")):
+        check_certificate(document, item, folder)
+    names = [name for item in document.each(*path, "certificates") for name in document.each(*item, "names")]
+    check_unique(document, "server name", names)
+    ca = (*path, "clients", "ca")
+    text = document.text(ca)
+    if text is not None and check_readable(document, ca, folder / text):
+        try:
+            read_certificates(folder / text, read_file(folder / text))
+        except CertificateError as error:
+            document.findings.error("tls", str(error), document.value_span(ca))
+    if text is None and document.get(*path, "clients", "mode") == "verify":
+        span = document.value_span((*path, "clients", "mode"))
+        document.findings.error("tls", "clients.mode verify needs clients.ca, a PEM file of authorities", span)
+
+
+def check_certificate(document: Document, path: KeyPath, folder: Path) -> None:
+    """A certificate and its key."""
     files: list[Path] = []
     for name in ("certificate", "privatekey"):
         text = document.text((*path, name))
@@ -185,10 +203,9 @@ def check_tls(document: Document, path: KeyPath, folder: Path) -> None:
             files.append(folder / text)
     if len(files) == 2:
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files[0], files[1], password=lambda: b"")
-        except (ssl.SSLError, ValueError) as error:
-            reason = getattr(error, "reason", None) or "not a PEM pair, or the key has a password"
-            message = f"certificate and privatekey cannot be used together: {reason}"
+            check_pair(ServerTLS(certificate=files[0], privatekey=files[1]))
+        except CertificateError as error:
+            message = f"certificate and privatekey cannot be used together: {error}"
             document.findings.error("tls", message, document.key_span(path))
 
 

@@ -107,6 +107,11 @@ def resolve_paths(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     for server in servers if isinstance(servers, list) else []:
         tls = server.get("tls") if isinstance(server, dict) else None
         places += [(tls, "certificate"), (tls, "privatekey")]
+        if isinstance(tls, dict):
+            places.append((tls.get("clients"), "ca"))
+            more = tls.get("certificates")
+            items = more if isinstance(more, list) else []
+            places += [(item, key) for item in items for key in ("certificate", "privatekey")]
     for section, key in places:
         if isinstance(section, dict) and isinstance(section.get(key), str):
             section[key] = str(folder / section[key])

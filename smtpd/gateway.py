@@ -57,7 +57,6 @@ from hsl.smtpd.scheduler import Scheduler
 from hsl.smtpd.server import Admission, SMTPServer
 from hsl.smtpd.shards import Shards, read_serial, shard_folder
 from hsl.smtpd.transports import TransportTable
-from hsl.smtpd.wire import make_context
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})
 LOCK_TRIES, LOCK_PAUSE = 10, 0.1  # tries and seconds for a shard in use: killed processes may still be going
@@ -453,15 +452,8 @@ class Gateway:
             if server.id in hooks.servers:
                 running.config = server
                 running.runner = self._runner(config, hooks.servers[server.id])
-            self._renew_certificate(running)
-
-    def _renew_certificate(self, server: SMTPServer) -> None:
-        if server.config.tls is None:
-            return
-        try:
-            server.tls_context = make_context(str(server.config.tls.certificate), str(server.config.tls.privatekey))
-        except (OSError, ValueError) as error:
-            self.log.error("certificate-kept", server=server.config.id, error=describe(error))
+            if running.certificates is not None:
+                running.certificates.reload()
 
 
 def network_policy(config: Config) -> NetworkPolicy:

@@ -1,4 +1,4 @@
-"""What all sessions of a server share: connections, bytes in intake, failed logins. Each answers: one more?"""
+"""What all sessions of a server share: connections, bytes in intake, failures. Each answers: one more?"""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import lru_cache
 
 from hsl.runtime.protocols import Clock
 
-WINDOW = 3600.0  # seconds that a failed login counts
-MAX_PEERS = 10_000  # peers whose failed logins are remembered; the longest unseen is forgotten first
+WINDOW = 3600.0  # seconds that a failure counts
+MAX_PEERS = 10_000  # peers whose failures are remembered; the longest unseen is forgotten first
 
 
 @lru_cache(4096)
@@ -72,8 +72,8 @@ class ByteBudget:
         self.used -= count
 
 
-class FailedLogins:
-    """Failed logins per peer within the last hour."""
+class Failures:
+    """Failed logins, or handshakes, per peer within the last hour."""
 
     def __init__(self, limit: int, clock: Clock) -> None:
         self.limit = limit

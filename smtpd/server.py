@@ -6,7 +6,6 @@ import asyncio
 import ipaddress
 import logging
 import socket
-import ssl
 import time
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
@@ -17,10 +16,11 @@ from hsl.runtime.log import Log
 from hsl.runtime.model import Address, Connection, Mail, Transaction
 from hsl.runtime.protocols import Clock
 from hsl.runtime.reply import Reply
+from hsl.smtpd.certificates import CertificateStore, Read, read_file
 from hsl.smtpd.config import Listener, Server
-from hsl.smtpd.limits import ByteBudget, Connections, FailedLogins
+from hsl.smtpd.limits import ByteBudget, Connections, Failures
 from hsl.smtpd.session import Session
-from hsl.smtpd.wire import Wire, make_context
+from hsl.smtpd.wire import Wire
 
 if TYPE_CHECKING:
     from hsl.runtime.runner import StageRunner
@@ -61,7 +61,7 @@ class SMTPServer:
     `runner` runs the stages; it may be replaced at any time, for new sessions. `hostname` stands in banner and Received
     unless the config has its own. `spool_path` is a folder for messages over 64 KiB while they come in. Without a
     `resolver` clients have no name. `clock` (for headers, and for failed logins) is the system's unless given.
-    `connections` admits sessions in place of the limits of this process.
+    `connections` admits sessions in place of the limits of this process; `read` reads the files of certificates.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class SMTPServer:
         resolver: Names | None = None,
         clock: Clock | None = None,
         connections: Admission | None = None,
+        read: Read = read_file,
     ) -> None:
         self.config = config
         self.runner = runner
@@ -85,8 +86,10 @@ class SMTPServer:
         self.spool_path = spool_path
         self.resolver = resolver
         self.clock: Clock = clock or time
-        self.tls_context: ssl.SSLContext | None = None
-        self.failed_logins = FailedLogins(config.limits.auth_failures_per_ip, self.clock)
+        self.read = read
+        self.certificates: CertificateStore | None = None
+        self.failed_logins = Failures(config.limits.auth_failures_per_ip, self.clock)
+        self.failed_handshakes = Failures(config.limits.handshakes_per_ip, self.clock)
         self._networks = [ipaddress.ip_network(text, strict=False) for text in config.relay.networks]
         self._domains = {text.lower().encode() for text in config.relay.domains}
         limits = config.limits
@@ -97,6 +100,7 @@ class SMTPServer:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._commits: set[asyncio.Task[Any]] = set()
         self._stopping = False
+        self._watching: asyncio.TimerHandle | None = None
 
     @property
     def sessions(self) -> int:
@@ -112,12 +116,12 @@ class SMTPServer:
     async def start(self, sockets: Sequence[socket.socket] | None = None) -> list[tuple[str, int]]:
         """Listen; the bound addresses, in the order of the listeners. `sockets` are bound ones to be used instead.
 
-        Raises OSError for an address that cannot be bound, OSError or ssl.SSLError for a bad certificate.
+        Raises OSError for an address that cannot be bound, CertificateError (a ValueError) for a bad certificate.
         """
         self.loop = asyncio.get_running_loop()
         logging.getLogger("mail.log").disabled = True  # aiosmtpd's own log; it is not made to keep secrets
         if self.config.tls is not None:
-            self.tls_context = make_context(str(self.config.tls.certificate), str(self.config.tls.privatekey))
+            self.certificates = CertificateStore(self.config.tls, server=self.config.id, log=self.log, read=self.read)
         elif any(listener.implicit_tls for listener in self.config.listeners):
             raise ValueError(f"server {self.config.id}: implicit_tls needs a certificate (tls)")
         try:
@@ -126,7 +130,16 @@ class SMTPServer:
         except BaseException:
             self._stop_listening()
             raise
+        self._watch_certificates()
         return [server.sockets[0].getsockname()[:2] for server in self._listening]
+
+    def _watch_certificates(self) -> None:
+        """Look at the files now and then."""
+        if self.certificates is None or not self.certificates.settings.watch:
+            return
+        if self._watching is not None:
+            self.certificates.poll()
+        self._watching = self.loop.call_later(self.certificates.settings.watch, self._watch_certificates)
 
     async def _listen(self, listener: Listener, bound: socket.socket | None) -> None:
         def session() -> Session:
@@ -144,6 +157,8 @@ class SMTPServer:
         Commits always end: what a client was, or will be, told of is on disk.
         """
         self._stopping = True
+        if self._watching is not None:
+            self._watching.cancel()
         self._stop_listening()
         for session in list(self._live):
             session.shut_down()

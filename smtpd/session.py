@@ -21,6 +21,9 @@ NOT_IMPLEMENTED = reply(502, "Command not implemented", (5, 5, 1))
 HELO_SYNTAX = reply(501, "Syntax: HELO or EHLO, and a host name", (5, 5, 4))
 TLS_ACTIVE = reply(503, "TLS is already active", (5, 5, 1))
 NO_TLS = reply(502, "TLS is not offered", (5, 5, 1))
+TLS_LATER = reply(454, "TLS is not available for now", (4, 7, 0))
+TLS_FIRST = reply(530, "Must issue a STARTTLS command first", (5, 7, 0))
+BEFORE_TLS = frozenset(("EHLO", "HELO", "NOOP", "HELP", "QUIT", "STARTTLS", "BDAT"))  # RFC 3207 4; BDAT reads its chunk
 
 
 class Session(AuthSession):
@@ -85,11 +88,20 @@ class Session(AuthSession):
         """What EHLO announces now."""
         offered = ["PIPELINING", "ENHANCEDSTATUSCODES", f"SIZE {self.limits.size}"]
         offered += ["8BITMIME", "SMTPUTF8", "DSN", "CHUNKING"]
-        if self.server.tls_context is not None and self.connection.tls is None:
+        if self.offers_tls() and self.connection.tls is None:
             offered.append("STARTTLS")
         if self.offers_auth():
             offered.append("AUTH " + " ".join(self.config.auth.mechanisms))
         return offered
+
+    def offers_tls(self) -> bool:
+        """Whether STARTTLS may be tried: not by a peer whose handshakes keep failing."""
+        return self.server.certificates is not None and not self.server.failed_handshakes.exhausted(self.peer_ip)
+
+    def refuse_command(self, verb: str) -> Reply | None:
+        tls = self.config.tls
+        needed = tls is not None and tls.required and self.connection.tls is None
+        return TLS_FIRST if needed and verb not in BEFORE_TLS else None
 
     async def smtp_STARTTLS(self, arg: str) -> None:
         """RFC 3207: what came before the handshake is forgotten; what came with the command ends the session."""
@@ -97,7 +109,11 @@ class Session(AuthSession):
             await self.reply(NO_ARGUMENT)
         elif self.connection.tls is not None:
             await self.reply(TLS_ACTIVE)
-        elif self.server.tls_context is None or (self.extended and "STARTTLS" not in self.announced):
+        elif self.server.certificates is None:
+            await self.reply(NO_TLS)
+        elif not self.offers_tls():
+            await self.answer("session", ACCEPT, TLS_LATER)
+        elif self.extended and "STARTTLS" not in self.announced:  # a helo script has left it out
             await self.reply(NO_TLS)
         elif self.read_ahead():
             await self.answer("session", ACCEPT, PIPELINED)

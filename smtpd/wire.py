@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-import ssl
 import traceback
 from asyncio import sslproto
-from contextlib import suppress
 from itertools import count
+from ssl import SSLContext
 from typing import TYPE_CHECKING, cast
 
 from aiosmtpd.smtp import SMTP
 
-from hsl.runtime.model import Connection, TLSInfo
+from hsl.runtime.model import Connection
 from hsl.runtime.reply import Reply, reply
+from hsl.smtpd.certificates import handshake_problem, tls_info
 from hsl.smtpd.limits import plain_ip
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ VERBS = frozenset(
 )
 TURN = 50  # pipelined commands after which other sessions get their turn
 LINGER = 5.0  # seconds for the last reply to be taken
-HANDSHAKE = 30  # seconds for a TLS handshake
 
 IDLE = reply(421, "Timeout, closing connection", (4, 4, 2), close=True)
 OVERTIME = reply(421, "Session has lasted too long, closing connection", (4, 4, 2), close=True)
@@ -112,6 +111,10 @@ class Wire(SMTP):
         """Free what the session holds; called once, at its end."""
         raise NotImplementedError
 
+    def refuse_command(self, verb: str) -> Reply | None:
+        """Why a command may not be given now, whatever its argument is."""
+        raise NotImplementedError
+
     # --- asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -121,7 +124,8 @@ class Wire(SMTP):
         transport.set_write_buffer_limits(high=self.limits.replies)
         self.connection = make_connection(self.config.id, transport)
         self.peer_ip = self.connection.remoteip  # limits go by the real peer, whatever a script says
-        if not self.server.enter(self):
+        barred = self.implicit_tls and self.server.failed_handshakes.exhausted(self.peer_ip)
+        if barred or not self.server.enter(self):
             self.refuse()
             return
         self._admitted = True
@@ -134,8 +138,8 @@ class Wire(SMTP):
     def refuse(self) -> None:
         assert self.transport is not None
         self.over = True
+        self.server.log_verdict("connect", "defer", TOO_MANY_SESSIONS, self.connection)
         if not self.implicit_tls:
-            self.server.log_verdict("connect", "defer", TOO_MANY_SESSIONS, self.connection)
             self._write(TOO_MANY_SESSIONS)
         self._close()
 
@@ -209,8 +213,11 @@ class Wire(SMTP):
             return
         verb, _, argument = line.decode("latin-1").partition(" ")
         verb = verb.upper()
+        refusal = self.refuse_command(verb)
         if verb not in VERBS:
             await self.reply(UNKNOWN)  # never echoed: it may be a password
+        elif refusal is not None:
+            await self.reply(refusal)
         elif len(line) + 2 > MAX_COMMANDS.get(verb, MAX_COMMAND):
             await self.reply(TOO_LONG)
         else:
@@ -345,17 +352,17 @@ class Wire(SMTP):
 
         uvloop's start_tls comes too late for octets that a client sends right after connecting.
         """
-        assert self.server.tls_context is not None
+        assert self.server.certificates is not None
         assert self.transport is not None
         self._handshake = self.loop.create_future()
-        self._tls_protocol = sslproto.SSLProtocol(
+        self._tls_protocol = TLSProtocol(
             self.loop,
             self,
-            self.server.tls_context,
+            cast(SSLContext, self.server.certificates.context),
             self._handshake,
             server_side=True,
             call_connection_made=False,
-            ssl_handshake_timeout=HANDSHAKE,
+            ssl_handshake_timeout=cast(int, self.limits.handshake),
         )
         self.transport.set_protocol(self._tls_protocol)
         self._tls_protocol.connection_made(self.transport)
@@ -370,7 +377,15 @@ class Wire(SMTP):
             assert self._tls_protocol is not None
             secured = cast("asyncio.Transport | None", self._tls_protocol._app_transport)
         except OSError as error:
-            self.server.log.info("tls-failed", ip=self.peer_ip, error=str(error))
+            self.server.failed_handshakes.add(self.peer_ip)
+            self.server.log.info(
+                "tls-failed",
+                server=self.config.id,
+                connection=self.connection.id,
+                ip=self.peer_ip,
+                implicit=self.implicit_tls,
+                error=handshake_problem(error),
+            )
         finally:
             if secured is None:
                 self.over = True
@@ -384,26 +399,16 @@ class Wire(SMTP):
         return True
 
 
+class TLSProtocol(sslproto.SSLProtocol):
+    """As asyncio's; but a client whose handshake fails is told so (an alert, RFC 8446 6.2)."""
+
+    def _on_handshake_complete(self, handshake_exc: BaseException | None) -> None:
+        if handshake_exc is not None:
+            self._process_outgoing()  # type: ignore[attr-defined]  # not in the stubs
+        super()._on_handshake_complete(handshake_exc)
+
+
 def make_connection(serverid: str, transport: asyncio.Transport) -> Connection:
     peer = transport.get_extra_info("peername") or ("0.0.0.0", 0)  # gone already
     local = transport.get_extra_info("sockname") or ("0.0.0.0", 0)
     return Connection(serverid, plain_ip(peer[0]), peer[1], plain_ip(local[0]), local[1])
-
-
-def tls_info(session: ssl.SSLObject) -> TLSInfo:
-    name, _, bits = session.cipher() or ("", "", 0)
-    return TLSInfo(session.version() or "", name, bits, getattr(session, "sni", None))
-
-
-def make_context(certificate: str, privatekey: str) -> ssl.SSLContext:
-    """A server's context, TLS 1.2 and later. Raises OSError, ssl.SSLError for files that do not fit."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, privatekey)
-    context.sni_callback = remember_sni
-    return context
-
-
-def remember_sni(session: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext) -> None:
-    with suppress(AttributeError):
-        session.sni = name  # type: ignore[union-attr]

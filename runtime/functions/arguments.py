@@ -65,21 +65,45 @@ def tls_report(function: str, tls: TLSInfo | None, options: FingerprintOptions |
     if tls is None:
         return Array.record({b"started": False})
     cipher = string(tls.cipher)
-    report: dict[Value, Value] = {
+    entries: dict[Value, Value] = {
         b"started": True,
         b"protocol": string(tls.protocol),
         b"cipher": cipher,
         b"ciphers": cipher,
         b"keysize": float(tls.keysize),
     }
-    peer = tls.peercert
-    if peer is not None:
-        report[b"peer_cert"] = X509.of(peer.certificate)
-        if peer.error is not None:
-            report[b"peer_cert_error"] = float(peer.error)
-        if name is not None:
-            report[b"fingerprint"] = hashlib.new(text(name), peer.certificate).hexdigest().encode()
-    return Array.record(report)
+    if tls.peercert is not None:
+        entries[b"peer_cert"] = certificate_array(tls.peercert.certificate, None if name is None else text(name))
+        if tls.peercert.error is not None:
+            entries[b"peer_cert_error"] = float(tls.peercert.error)
+    return Array.record(entries)
+
+
+def certificate_array(der: bytes, fingerprint: str | None) -> Array:
+    """A certificate as the older references show it (TLSSocket.getpeercert). Raises ScriptError."""
+    certificate = X509.of(der)
+    entries: dict[Value, Value] = {
+        b"subject": name_array(certificate.subject()),
+        b"issuer": name_array(certificate.issuer()),
+        b"subject_alt_name": Array.record({b"DNS": certificate.subject_alt_name()}),
+        b"version": certificate.version() - 1,  # as it stands in the certificate
+        b"serial_number": certificate.serial_number().lower(),
+        b"not_valid_before": certificate.not_valid_before(),
+        b"not_valid_after": certificate.not_valid_after(),
+    }
+    if fingerprint is not None:
+        entries[b"fingerprint"] = hashlib.new(fingerprint, der, usedforsecurity=False).hexdigest().encode()
+    return Array.record(entries)
+
+
+def name_array(pairs: Array) -> Array:
+    """A name by its attributes; those that stand there more than once have an array."""
+    found: dict[bytes, list[Value]] = {}
+    for pair in pairs.values():
+        assert isinstance(pair, Array)
+        attribute, value = pair.values()
+        found.setdefault(to_string(attribute), []).append(value)
+    return Array.record({name: values[0] if len(values) == 1 else Array.of(values) for name, values in found.items()})
 
 
 def host(run: Run, kind: type[C]) -> C:

@@ -485,8 +485,9 @@ def default() -> NoReturn:
 def get_tls(run: Run, options: FingerprintOptions | None = None) -> Array:
     """Return how the attempt was encrypted: `started`, and if so `protocol`, `cipher` (older: `ciphers`), `keysize`.
 
-    `peer_cert` is the next hop's certificate as an X509, `fingerprint` a hash of it in hexadecimal, `peer_cert_error` 0
-    where it was verified.
+    `peer_cert` is the next hop's certificate (`subject`, `issuer`, `subject_alt_name`, `version`, `serial_number`,
+    `not_valid_before`, `not_valid_after`, and with the option its `fingerprint`), `peer_cert_error` 0 where it was
+    verified.
 
     Example:
         if (GetTLS()["started"]) echo "over TLS";

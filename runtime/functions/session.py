@@ -309,8 +309,9 @@ def get_extensions(run: Run) -> Array:
 def get_tls(run: Run, options: FingerprintOptions | None = None) -> Array:
     """Return how the session is encrypted: `started`, and if so `protocol`, `cipher` (older: `ciphers`), `keysize`.
 
-    Clients are not asked for certificates in this version: there is no `peer_cert`, and nothing to take a fingerprint
-    of.
+    Of a client that gave a certificate (the server's `tls.clients` asks for one) there are `peer_cert` (`subject`,
+    `issuer`, `subject_alt_name`, `version`, `serial_number`, `not_valid_before`, `not_valid_after`, and with the option
+    its `fingerprint`) and `peer_cert_error`, OpenSSL's number for what is wrong with it, 0 for nothing.
 
     Example:
         if (!GetTLS()["started"]) echo "not encrypted";

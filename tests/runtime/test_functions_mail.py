@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from base64 import encodebytes
 from email import message_from_bytes
 from email.header import decode_header, make_header
@@ -9,6 +11,8 @@ from email.utils import getaddresses
 from typing import Any
 
 import pytest
+from cryptography import x509
+from pki import Holder
 
 from hsl.errors import ScriptError
 from hsl.runtime.context import ConnectContext, HeloContext, MailFromContext, PreDeliveryContext, RcptToContext
@@ -20,6 +24,7 @@ from hsl.runtime.model import (
     Attempt,
     AttemptError,
     DeliveryPlan,
+    PeerCert,
     QueueEntry,
     Recipient,
     Result,
@@ -510,6 +515,27 @@ async def test_set_sender_and_recipient_at_rcptto(world: Any) -> None:
     assert verdict.reason == ("", "<>", "q@z.example", "q@z.example", "z.example", "none")
     assert context.asked.address == Address(b"Q", b"z.example")
     assert world.transaction.sender == Address(b"", b"")
+
+
+async def test_the_certificate_of_a_client(world: Any) -> None:
+    names = x509.SubjectAlternativeName([x509.DNSName("a.example"), x509.DNSName("b.example")])
+    holder = Holder("client", extensions=[(names, False)], serial=0x5D8BCA)
+    world.connection.tls = TLSInfo("TLSv1.3", "AES", 256, None, PeerCert(holder.der, (holder.der,), 18))
+    script = 'Reject(json_encode(GetTLS(["fingerprint" => "sha1"])));'
+    context = MailFromContext(world.connection, world.transaction, Address.of(b"a@b.example"), {})
+    verdict = await world.runner(mailfrom=script).run(context)
+    found = json.loads("".join(verdict.reason))
+    assert found["peer_cert_error"] == 18
+    assert found["peer_cert"] == {
+        "subject": {"CN": "client"},
+        "issuer": {"CN": "client"},
+        "subject_alt_name": {"DNS": ["a.example", "b.example"]},
+        "version": 2,
+        "serial_number": "5d8bca",
+        "not_valid_before": int(holder.certificate.not_valid_before_utc.timestamp()),
+        "not_valid_after": int(holder.certificate.not_valid_after_utc.timestamp()),
+        "fingerprint": hashlib.sha1(holder.der).hexdigest(),
+    }
 
 
 async def test_unknown_fingerprints(world: Any) -> None:

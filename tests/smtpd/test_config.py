@@ -258,6 +258,53 @@ def test_certificates_are_checked(tmp_path: Path) -> None:
     )
 
 
+TLS = "    tls:\n      certificate: good.pem\n      privatekey: good.key\n"
+BAD_TLS = [
+    ("certificates: [{certificate: good.pem, privatekey: a.key}]", "9:22: error: certificate and privatekey cannot be"),
+    ("certificates: [{certificate: none.pem, privatekey: good.key}]", "cannot read"),
+    ("certificates: [{certificate: good.pem}]", "privatekey"),
+    ("certificates: [{certificate: good.pem, privatekey: good.key, names: [mail]}]", "'mail' is not a host name"),
+    ("certificates: [{certificate: good.pem, privatekey: good.key, names: ['a.*.b']}]", "is not a host name"),
+    (
+        "certificates: [{certificate: good.pem, privatekey: good.key, names: [a.b, a.b]}]",
+        "duplicate server name id 'a.b'",
+    ),
+    ("clients: {mode: verify}", "9:23: error: clients.mode verify needs clients.ca"),
+    ("clients: {mode: verify, ca: none.pem}", "cannot read"),
+    ("clients: {ca: good.key}", "holds no PEM certificate"),
+    ("clients: {mode: maybe}", "9:23: error"),
+    ("minimum: TLSv1.1", "9:16: error"),
+    ("ciphers: NONSENSE", "OpenSSL knows none of the ciphers 'NONSENSE'"),
+    ("watch: soon", "9:14: error"),
+]
+
+
+@pytest.mark.parametrize(("line", "wanted"), BAD_TLS)
+def test_settings_of_tls_that_cannot_be(tmp_path: Path, line: str, wanted: str) -> None:
+    authority = trustme.CA()
+    authority.issue_cert("gw.example").private_key_pem.write_to_path(tmp_path / "a.key")
+    pair = authority.issue_cert("gw.example")
+    pair.cert_chain_pems[0].write_to_path(tmp_path / "good.pem")
+    pair.private_key_pem.write_to_path(tmp_path / "good.key")
+    good = GOOD.replace(SERVER, SERVER + TLS)
+    assert load_config(write(tmp_path, good)).config.servers[0].tls is not None
+    assert wanted in findings(tmp_path, GOOD.replace(SERVER, SERVER + TLS + f"      {line}\n"))
+
+
+def test_paths_of_tls_are_taken_from_the_file(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    pair = authority.issue_cert("gw.example")
+    pair.cert_chain_pems[0].write_to_path(tmp_path / "good.pem")
+    pair.private_key_pem.write_to_path(tmp_path / "good.key")
+    more = "      certificates: [{certificate: good.pem, privatekey: good.key}]\n      clients: {ca: ca.pem}\n"
+    tls = load_config(write(tmp_path, GOOD.replace(SERVER, SERVER + TLS + more))).config.servers[0].tls
+    assert tls is not None
+    assert tls.clients is not None
+    assert tls.clients.ca == tmp_path / "ca.pem"
+    assert tls.certificates[0].privatekey == tmp_path / "good.key"
+
+
 def test_a_secret_is_not_quoted_in_a_message(tmp_path: Path) -> None:
     text = GOOD.replace('sourceip: "1"', "password: true")
     assert "password: wanted text, got something else" in findings(tmp_path, text)

@@ -235,7 +235,7 @@ async def test_a_handshake_that_fails_ends_the_session(bench, certificate, impli
 
 async def test_old_tls_is_refused(bench, certificate, trust):
     server = await bench.start(tls=certificate)
-    assert server.tls_context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert server.certificates.context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 async def test_what_came_before_a_tls_close_is_finished(bench, certificate, trust):

@@ -115,10 +115,12 @@ async def test_smtp_source(bench):
     assert len({transaction.id for transaction, _ in bench.queue.stored}) == 50
 
 
-def test_uvloop(tmp_path, monkeypatch, authority):
+@pytest.mark.parametrize("clients", [None, {"mode": "require"}])
+def test_uvloop(tmp_path, monkeypatch, authority, clients):
     """STARTTLS, implicit TLS, a message, the idle clock and the end, on the other loop."""
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
+    authority.issue_cert("client.example").configure_cert(trust)
 
     async def talk():
         bench = Bench(tmp_path, monkeypatch)
@@ -129,7 +131,8 @@ def test_uvloop(tmp_path, monkeypatch, authority):
 
     async def session(bench):
         listeners = [{"port": 0}, {"port": 0, "implicit_tls": True}]
-        settings = {"tls": certificate(authority, tmp_path), "limits": {"idle": 0.5}, "listeners": listeners}
+        tls = certificate(authority, tmp_path) | {"clients": clients}
+        settings = {"tls": tls, "limits": {"idle": 0.5}, "listeners": listeners}
         server = await bench.start(**settings, **OPEN)
         message = """
             C: EHLO c.example
@@ -155,7 +158,7 @@ def test_uvloop(tmp_path, monkeypatch, authority):
         await implicit.play("S: 250\nS: 250\nS: 250\nS: 250")
         await implicit.play("S: 421 4.4.2")
         await implicit.close()
-        assert server.tls_context is not None
+        assert server.certificates is not None
         assert [message for _, message in bench.queue.stored] == [b"body\r\n"] * 3
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

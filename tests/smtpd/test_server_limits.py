@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 from smtp_dialogue import ACCEPT, IMPLICIT, Bench, eventually
 
-from hsl.smtpd.limits import MAX_PEERS, ByteBudget, Connections, FailedLogins, peer_key, plain_ip
+from hsl.smtpd.limits import MAX_PEERS, ByteBudget, Connections, Failures, peer_key, plain_ip
 
 OPEN = {"relay": {"networks": ["127.0.0.0/8"]}}
 BEGIN = "C: MAIL FROM:<>\nS: 250\nC: RCPT TO:<a@b.example>\nS: 250\nC: DATA\nS: 354"
@@ -210,7 +210,7 @@ def test_failed_logins_remember_a_bounded_number_of_peers():
 
         monotonic = time
 
-    failed = FailedLogins(1, Clock())
+    failed = Failures(1, Clock())
     for number in range(MAX_PEERS + 1):
         failed.add(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
     assert len(failed.peers) == MAX_PEERS

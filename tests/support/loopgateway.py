@@ -17,6 +17,7 @@ servers:
     listeners: [{port: 0}]
     transport: next
     auth: {without_tls: true, %AUTH%}
+    tls: %TLS%
     relay: {networks: [127.0.0.2], domains: [here.example]}
     phases: {%PHASES%}
 transportgroups:
@@ -31,10 +32,10 @@ QUEUED = ("predelivery", "postdelivery")
 
 @asynccontextmanager
 async def gateway(
-    folder, lines: list[str], scripts: Mapping[str, str], port: int = 9, *, auth: str = ""
+    folder, lines: list[str], scripts: Mapping[str, str], port: int = 9, *, auth: str = "", tls: str = "null"
 ) -> AsyncIterator[Gateway]:
-    """A gateway with these scripts, by stage, and settings of its server's `auth`. Fails for what asyncio finds
-    unhandled."""
+    """A gateway with these scripts, by stage, and settings of its server's `auth` and `tls`. Fails for what asyncio
+    finds unhandled."""
     found: list[dict] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: found.append(context))
     for stage, text in scripts.items():
@@ -42,7 +43,7 @@ async def gateway(
     hooks = {stage: f"{stage}: {{hook: {stage}.hsl}}" for stage in scripts}
     text = CONFIG.replace("%PHASES%", ", ".join(hook for stage, hook in hooks.items() if stage not in QUEUED))
     text = text.replace("%QUEUES%", ", ".join(hook for stage, hook in hooks.items() if stage in QUEUED))
-    (folder / "smtpd.yaml").write_text(text.replace("%PORT%", str(port)).replace("%AUTH%", auth))
+    (folder / "smtpd.yaml").write_text(text.replace("%PORT%", str(port)).replace("%AUTH%", auth).replace("%TLS%", tls))
     made = Gateway(read_config(folder / "smtpd.yaml"), Log("debug", lines.append))
     await made.start()
     try:
