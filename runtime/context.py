@@ -24,6 +24,7 @@ from hsl.runtime.model import (
     Connection,
     DeliveryPlan,
     DSNPlan,
+    Ending,
     PeerCert,
     QueueEntry,
     Recipient,
@@ -33,6 +34,7 @@ from hsl.runtime.model import (
 )
 from hsl.runtime.policies import Limits, Rule
 from hsl.runtime.queuedfile import HoldsBodies, QueuedFile
+from hsl.runtime.reply import Reply
 from hsl.values import Array, Value
 
 if TYPE_CHECKING:
@@ -175,6 +177,15 @@ def result_array(result: Result | None) -> Array | None:
         enhanced=Array.of(float(part) for part in result.enhanced) if result.enhanced else None,
         reason=strings(result.lines),
         state=string(result.state),
+    )
+
+
+def reply_array(reply: Reply, state: str) -> Array:
+    return record(
+        code=float(reply.code),
+        enhanced=Array.of(float(part) for part in reply.enhanced) if reply.enhanced else None,
+        reason=strings(reply.lines),
+        state=string(state),
     )
 
 
@@ -666,17 +677,26 @@ def eod_transaction(context: EodContext) -> Array:
 
 
 class DisconnectContext(SessionContext):
-    """When a session is over, whoever ended it; `close`, `reply` and `error` tell how, if known."""
+    """When a session is over, whoever ended it."""
 
     stage = "disconnect"
     values: ClassVar[Getters] = GREETED
 
-    def __init__(self, connection: Connection, transaction: Transaction, close: str | None = None) -> None:
+    def __init__(self, connection: Connection, transaction: Transaction, ending: Ending | None = None) -> None:
         super().__init__(connection, transaction)
-        self.close = close
+        self.ending = ending or Ending()
 
     def arguments(self) -> Array:
-        return record(close=optional(self.close))
+        ending = self.ending
+        return record(
+            close=string(ending.close),
+            reply=None if ending.reply is None else reply_array(ending.reply, ending.state),
+            error=record(
+                reason=string(ending.error), type=string(ending.type), code=float(ending.code) if ending.code else None
+            )
+            if ending.type
+            else None,
+        )
 
 
 QUEUED: Getters = {

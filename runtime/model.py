@@ -13,6 +13,7 @@ from hsl.values import Value
 
 if TYPE_CHECKING:
     from hsl.runtime.policies import Blocked, Permit
+    from hsl.runtime.reply import Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,23 @@ class Connection:
     tls: TLSInfo | None = None
     auth: Auth | None = None
     context: Value = None
+
+
+@dataclass(slots=True)
+class Ending:
+    """How a session ended.
+
+    close   QUIT: the client said it; client: it went without; server: we closed, the reply says why; error: it broke
+    reply   the last reply that was sent, and which command it answered (BANNER, EHLO, …, EOD)
+    error   what broke, in words; its type (disconnect, timeout, tls) and the system's number, 0: there is none
+    """
+
+    close: str = "client"
+    reply: Reply | None = None
+    state: str = ""
+    error: str = ""
+    type: str = ""
+    code: int = 0
 
 
 @dataclass(slots=True)

@@ -454,7 +454,31 @@ TABLE: tuple[Stage, ...] = (
     Stage(
         "disconnect",
         "When a session is over",
-        variables(GREETED, arguments(Variable("close", "string", "How the session ended, if it is known"))),
+        variables(
+            GREETED,
+            arguments(
+                Variable("close", "string", "QUIT; client: it went without; server: we closed; error: it broke"),
+                Variable(
+                    "reply",
+                    "array",
+                    "The last reply, if there was one",
+                    keys=(
+                        *RESULT_KEYS[:3],
+                        Variable("state", "string", "What it answered: BANNER, EHLO, …, EOD"),
+                    ),
+                ),
+                Variable(
+                    "error",
+                    "array",
+                    "What broke, if something did",
+                    keys=(
+                        Variable("reason", "string", "In words"),
+                        Variable("type", "string", "disconnect, timeout or tls"),
+                        Variable("code", "number", "The system's number of it, if it has one"),
+                    ),
+                ),
+            ),
+        ),
         implicit("pass"),
         failure("pass"),
     ),

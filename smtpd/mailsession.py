@@ -234,6 +234,7 @@ class MailSession(Wire):
 
     async def finish_message(self, intake: Intake, fault: Reply | None) -> None:
         """The stage, the commit, the reply to the end of data; the transaction is over. Owns the intake."""
+        self.state = "EOD"
         commit = None
         try:
             outcome = await self.collect(intake, fault)

@@ -49,7 +49,7 @@ class Session(AuthSession):
         await self.answer("connect", verdict, answer)
 
     async def ended(self) -> None:
-        await self.stage(DisconnectContext(self.connection, self.transaction))
+        await self.stage(DisconnectContext(self.connection, self.transaction, self.outcome))
 
     async def smtp_QUIT(self, arg: str) -> None:
         await self.reply(NO_ARGUMENT if arg else BYE)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import traceback
 from asyncio import sslproto
 from itertools import count
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 
 from aiosmtpd.smtp import SMTP
 
-from hsl.runtime.model import Connection
+from hsl.runtime.model import Connection, Ending
 from hsl.runtime.reply import Reply, reply
 from hsl.smtpd.certificates import handshake_problem, tls_info
 from hsl.smtpd.limits import plain_ip
@@ -88,6 +89,8 @@ class Wire(SMTP):
         self.errors = 0
         self.utf8 = False  # replies may have other than ASCII (RFC 6531 3.7.4.2)
         self.over = False  # nothing more is read or said
+        self.state = "BANNER"  # what the next reply answers
+        self.outcome = Ending()
         self.lost = False
         self.ending: Reply | None = None  # said after the command that is under way
         self._deadline = math.inf  # of the wait for the client that is under way (loop time)
@@ -158,6 +161,8 @@ class Wire(SMTP):
                 timer.cancel()
         super(SMTP, self).connection_lost(error)
         self.transport = None
+        if error is not None:
+            self._failed("disconnect", error)
         if self._admitted:
             assert self._handler_coroutine is not None
             if error is not None:
@@ -171,6 +176,14 @@ class Wire(SMTP):
         self.server.leave(self)
         if self.runner.has("disconnect"):
             self.server.track(self.ended())
+
+    def _failed(self, kind: str, error: Exception, reason: str = "") -> None:
+        """Note what ended the session, unless something else has."""
+        if not self.outcome.type and self.outcome.close == "client":
+            number = getattr(error, "errno", None) or 0
+            text = reason or (os.strerror(number) if number > 0 else type(error).__name__)
+            self.outcome.close, self.outcome.type, self.outcome.error = "error", kind, text
+            self.outcome.code = max(number, 0)
 
     # --- the loop
 
@@ -221,6 +234,7 @@ class Wire(SMTP):
         elif len(line) + 2 > MAX_COMMANDS.get(verb, MAX_COMMAND):
             await self.reply(TOO_LONG)
         else:
+            self.state = verb
             await getattr(self, f"smtp_{verb}")(argument.strip(" \t"))
 
     async def read_line(self) -> bytes | None:
@@ -294,6 +308,9 @@ class Wire(SMTP):
     def _write(self, reply: Reply) -> None:
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(reply.render(self.utf8))
+            self.outcome.reply, self.outcome.state = reply, self.state
+            if reply.close:
+                self.outcome.close = "QUIT" if self.state == "QUIT" else "server"
 
     def _close(self) -> None:
         """Close when everything written is sent; a peer that does not take it is cut off."""
@@ -335,6 +352,8 @@ class Wire(SMTP):
     def _expire(self, reply: Reply) -> None:
         self.server.log_verdict("session", "defer", reply, self.connection)
         self.finish(reply)
+        if reply is IDLE:
+            self.outcome.type, self.outcome.error = "timeout", "the client said nothing in time"
         if self._handler_coroutine is not None:
             self._handler_coroutine.cancel()
 
@@ -386,6 +405,7 @@ class Wire(SMTP):
                 implicit=self.implicit_tls,
                 error=handshake_problem(error),
             )
+            self._failed("tls", error, handshake_problem(error))
         finally:
             if secured is None:
                 self.over = True

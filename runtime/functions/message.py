@@ -55,7 +55,7 @@ class QueueOptions(Options):
     metadata: Array | None = option(None, "Metadata in addition to SetMetaData().")
     jobid: bytes | None = option(None, "A job id for the queue entry.")
     done: bool = option(True, "End the script; false goes on, for a further action.")
-    reason: bytes | None = option(None, "The text of the reply.")
+    reason: bytes | Array | None = option(None, "The text of the reply; an array has its lines.")
     reply_codes: Array | None = option(None, "The reply's `code` (number) and `enhanced` (array of three numbers).")
     quotas: Array | None = option(None, "Names of quotas that the queue entry counts for.")
 

@@ -52,12 +52,12 @@ CODE = re.compile(r"([45]\d\d)(?:[ -]|\Z)")
 
 
 class AcceptOptions(Options):
-    reason: bytes | None = option(None, "The text of the reply.")
+    reason: bytes | Array | None = option(None, "The text of the reply; an array has its lines.")
     reply_codes: Array | None = option(None, "The reply's `code` (number) and `enhanced` (array of three numbers).")
 
 
 class AcceptConnectOptions(Options):
-    reason: bytes | None = option(None, "The text of the banner.")
+    reason: bytes | Array | None = option(None, "The text of the banner; an array has its lines.")
     remoteip: bytes | None = option(None, "Replaces the client's IP address.")
     remoteptr: bytes | None = option(None, "Replaces the client's reverse DNS name.")
 

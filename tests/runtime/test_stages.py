@@ -29,6 +29,7 @@ from hsl.runtime.model import (
     Attempt,
     AttemptError,
     DeliveryPlan,
+    Ending,
     PeerCert,
     QueueEntry,
     Recipient,
@@ -38,6 +39,7 @@ from hsl.runtime.model import (
 )
 from hsl.runtime.policies import Limits, Rule
 from hsl.runtime.policyfields import Match
+from hsl.runtime.reply import reply
 from hsl.runtime.stages import CHAPTERS, STAGES, TABLE, environment, registry, stages_of
 from hsl.values import Array, Value, to_text, type_name
 
@@ -60,6 +62,7 @@ ENTRY = QueueEntry(
     retry=3,
     id=17,
 )
+ENDING = Ending("error", reply(250, "Ok", (2, 0, 0)), "EOD", "Connection reset by peer", "disconnect", 104)
 PEERCERT = PeerCert(b"0", (b"0", b"1"), 18)
 FAILED = Attempt(
     result=Result(550, (5, 1, 1), ["no such user", "here"], "RCPT"),
@@ -100,7 +103,7 @@ def contexts(world: Any) -> dict[str, Context]:
         RcptToContext(connection, transaction, recipient),
         DataContext(connection, transaction, recipient, state),
         EodContext(connection, transaction, state, 12.5),
-        DisconnectContext(connection, transaction, "QUIT"),
+        DisconnectContext(connection, transaction, ENDING),
         PreDeliveryContext(ENTRY, plan, 30, "holder"),
         PostDeliveryContext(ENTRY, both, "BOUNCE", 30, None, rules=[rule], grouping="&big"),
     ]
