@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 import re
 import ssl
 import uuid
@@ -24,7 +25,9 @@ from typing import NoReturn, cast
 from aiosmtplib import (
     SMTP,
     SMTPConnectResponseError,
+    SMTPReadTimeoutError,
     SMTPResponseException,
+    SMTPServerDisconnected,
     SMTPTimeoutError,
 )
 from aiosmtplib.protocol import SMTPProtocol
@@ -231,19 +234,18 @@ class Dialogue:
             checks.check(self.tls)
         except OSError as error:  # ssl.SSLError, timeouts and lost connections are OSErrors all
             self.abort()
-            reason = error.reason if isinstance(error, ssl.SSLError) and error.reason else type(error).__name__
-            if isinstance(error, ssl.SSLCertVerificationError | WrongName):
-                reason = f"certificate of {name}: {error if isinstance(error, WrongName) else error.verify_message}"
-            failure = AttemptError(True, f"STARTTLS: TLS handshake failed ({reason})", "tls", (4, 7, 5))
-            failed = HandshakeFailed("STARTTLS", error=failure)
+            failed = HandshakeFailed("STARTTLS", error=handshake_error(error, name))
             self.tls, self.tlsrpt = None, report_type(error)
             failed.tlsrpt = self.tlsrpt
             raise failed from error
 
     async def login(self, username: bytes, password: bytes) -> None:
-        """AUTH PLAIN, or LOGIN where only that is offered (RFC 4954)."""
+        """AUTH PLAIN, else LOGIN, else CRAM-MD5 (RFC 4954); CRAM-MD5 (RFC 2195) first where there is no TLS."""
         offered, wait = self.smtp.server_auth_methods, self.timeouts.auth
-        if "plain" in offered:
+        if "cram-md5" in offered and (self.tls is None or not {"plain", "login"} & set(offered)):
+            response = await self.command("AUTH-CRAM-MD5", b"AUTH", b"CRAM-MD5", timeout=wait, accept=(334,))
+            await self.command("AUTH", cram_md5(response, username, password), timeout=wait, accept=(235,))
+        elif "plain" in offered:
             token = base64.b64encode(b"\0" + username + b"\0" + password)
             await self.command("AUTH", b"AUTH", b"PLAIN", token, timeout=wait, accept=(235,))
         elif "login" in offered:
@@ -251,7 +253,7 @@ class Dialogue:
             await self.command("AUTH-LOGIN-USER", base64.b64encode(username), timeout=wait, accept=(334,))
             await self.command("AUTH", base64.b64encode(password), timeout=wait, accept=(235,))
         else:
-            raise problem("AUTH", "neither AUTH PLAIN nor AUTH LOGIN is offered", "protocol", (4, 7, 0))
+            raise problem("AUTH", "none of AUTH PLAIN, LOGIN, CRAM-MD5 is offered", "protocol", (4, 7, 0))
 
     async def xclient(self, attributes: Mapping[str, str], helo: str) -> None:
         """XCLIENT (Postfix's XCLIENT_README): whom the mail is from; the session then begins again with EHLO."""
@@ -363,6 +365,15 @@ class Dialogue:
         self.smtp.close()
 
 
+def cram_md5(response: SMTPResponse, username: bytes, password: bytes) -> bytes:
+    """The answer to a challenge (RFC 2195 2). Raises Failed for a challenge that is none."""
+    try:
+        challenge = base64.b64decode(response.message, validate=True)
+    except ValueError:
+        raise problem("AUTH-CRAM-MD5", "the remote's challenge is not base64", "protocol", (4, 5, 0)) from None
+    return base64.b64encode(username + b" " + hmac.new(password, challenge, "md5").hexdigest().encode())
+
+
 def breakdown(state: str, error: Exception) -> Failed:
     """The Failed for a connection that broke, stalled or spoke nonsense."""
     after = " after the final dot; the remote may have taken the message" if state == "EOD" else ""
@@ -371,6 +382,25 @@ def breakdown(state: str, error: Exception) -> Failed:
     if isinstance(error, SMTPResponseException):
         return problem(state, f"the remote's answer is not SMTP{after}", "protocol", (4, 5, 0))
     return problem(state, f"connection lost{after}", "disconnect", (4, 4, 2))
+
+
+def handshake_error(error: OSError, name: str) -> AttemptError | None:
+    """Why there is no TLS with this host. A peer that is gone or silent before its 220 is that, and nothing of TLS."""
+    broken = breakdown("STARTTLS", error).error
+    # aiosmtplib says "… while upgrading transport" after the 220.
+    if isinstance(error, SMTPReadTimeoutError) or (
+        isinstance(error, SMTPServerDisconnected) and "upgrading" not in error.message
+    ):
+        return broken
+    if isinstance(error, WrongName):
+        reason = f"certificate of {name}: {error}"
+    elif isinstance(error, ssl.SSLCertVerificationError):
+        reason = f"certificate of {name}: {error.verify_message}"
+    elif isinstance(error, ssl.SSLError) and error.reason:
+        reason = error.reason
+    else:
+        reason = "no progress in time" if isinstance(error, TimeoutError) else "connection lost"
+    return AttemptError(True, f"STARTTLS: TLS handshake failed ({reason})", "tls", (4, 7, 5))
 
 
 def refusal(state: str, response: SMTPResponse) -> Failed:

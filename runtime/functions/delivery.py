@@ -328,7 +328,7 @@ def set_helo(run: Run, hostname: bytes) -> None:
 
 @before.function("SetSASL")
 def set_sasl(run: Run, username: bytes, password: bytes) -> None:
-    """Log in at the destination in this attempt (AUTH PLAIN or LOGIN).
+    """Log in at the destination in this attempt (AUTH PLAIN, LOGIN or CRAM-MD5).
 
     Example:
         SetSASL("customer", "secret");

@@ -671,7 +671,11 @@ async def test_a_refused_starttls(mode: str, wanted: tuple[object, ...], server_
         (("AUTH LOGIN",), b"wrong-secret", {}, (535, "AUTH")),
         (("AUTH LOGIN",), b"secret", {"AUTH-LOGIN": ["504 no"]}, (504, "AUTH-LOGIN")),
         (("AUTH LOGIN",), b"secret", {"AUTH-LOGIN-USER": ["535 no"]}, (535, "AUTH-LOGIN-USER")),
-        (("AUTH CRAM-MD5",), b"secret", {}, ("protocol", True, (4, 7, 0))),
+        (("AUTH CRAM-MD5",), b"secret", {}, (250, "EOD")),
+        (("AUTH PLAIN CRAM-MD5",), b"secret", {"AUTH-CRAM-MD5": ["504 no"]}, (504, "AUTH-CRAM-MD5")),
+        (("AUTH CRAM-MD5",), b"wrong-secret", {}, (535, "AUTH")),
+        (("AUTH CRAM-MD5",), b"secret", {"AUTH-CRAM-MD5": ["334 ?!"]}, ("protocol", True, (4, 5, 0))),
+        (("AUTH GSSAPI",), b"secret", {}, ("protocol", True, (4, 7, 0))),
         ((), b"secret", {}, ("protocol", True, (4, 7, 0))),
     ],
 )

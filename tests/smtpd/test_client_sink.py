@@ -19,6 +19,7 @@ from hsl.runtime.dns import TableResolver
 from hsl.runtime.log import Log
 from hsl.runtime.model import Address, Attempt, DeliveryPlan, QueueEntry, SourceIP
 from hsl.smtpd.client import Deliverer
+from hsl.smtpd.dialogue import Timeouts
 from hsl.smtpd.pool import PoolLimits
 
 BODY = b"Subject: sink\r\n\r\n.dot\r\n" + b"x" * 70 + b"\r\n"
@@ -75,12 +76,13 @@ async def is_listening(ip: str, port: int) -> bool:
     return True
 
 
-async def deliver(ip: str, port: int, count: int) -> list[Attempt]:
+async def deliver(ip: str, port: int, count: int, **timeouts: float) -> list[Attempt]:
     deliverer = Deliverer(
         resolver=TableResolver({"sink.example": [ip]}, {"to.example": ["sink.example"]}),
         hostname="gateway.example",
         log=Log("critical"),
         limits=PoolLimits(),
+        timeouts=Timeouts(**timeouts),
     )
     plan = DeliveryPlan(SENDER, RECIPIENT, port=port, source=SourceIP("127.0.0.5", helo="five.example"))
     try:
@@ -106,18 +108,38 @@ async def test_smtp_sink_takes_it_from_the_chosen_address(dumps: Path) -> None:
         assert message.rstrip(b"\n").endswith(BODY.replace(b"\r\n", b"\n").rstrip(b"\n"))
 
 
+STATES = ("CONNECT", "EHLO", "MAIL", "RCPT", "DATA", ".")
+OURS = {"CONNECT": "BANNER", ".": "EOD"}  # our word for smtp-sink's
+
+
 @pytest.mark.asyncio
-@pytest.mark.parametrize(
-    ("options", "code", "state"),
-    [
-        (("-r", "RCPT"), 450, "RCPT"),
-        (("-f", "RCPT"), 500, "RCPT"),
-        (("-r", "."), 450, "EOD"),
-        (("-f", "MAIL"), 500, "MAIL"),
-    ],
-)
-async def test_smtp_sink_refuses(dumps: Path, options: tuple[str, ...], code: int, state: str) -> None:
-    async with run_sink(dumps, *options) as (ip, port):
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(("option", "code"), [("-r", 450), ("-f", 500)])
+async def test_smtp_sink_refuses(dumps: Path, option: str, code: int, state: str) -> None:
+    async with run_sink(dumps, option, f"{state},HELO" if state == "EHLO" else state) as (ip, port):
         (attempt,) = await deliver(ip, port, 1)
     assert attempt.result is not None
-    assert (attempt.result.code, attempt.result.state) == (code, state)
+    wanted = "HELO" if (state, code) == ("EHLO", 500) else OURS.get(state, state)  # HELO where EHLO is not known
+    assert (attempt.result.code, attempt.result.state) == (code, wanted)
+    assert attempt.permanent == (code == 500)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("state", STATES)
+async def test_smtp_sink_hangs_up(dumps: Path, state: str) -> None:
+    async with run_sink(dumps, "-q", state) as (ip, port):
+        (attempt,) = await deliver(ip, port, 1)
+    assert attempt.error is not None
+    assert (attempt.error.kind, attempt.error.temporary) == ("disconnect", True)
+    assert attempt.error.message.startswith(OURS.get(state, state) + ": connection lost")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("option", [("-w", "3600"), ("-W", "DATA:3600")])
+async def test_smtp_sink_takes_its_time(dumps: Path, option: tuple[str, str]) -> None:
+    """It waits with its answer to DATA."""
+    async with run_sink(dumps, *option) as (ip, port):
+        (attempt,) = await deliver(ip, port, 1, data=0.2)
+    assert attempt.error is not None
+    assert (attempt.error.kind, attempt.error.temporary) == ("timeout", True)
+    assert attempt.error.message == "DATA: no progress in time"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hmac
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -181,6 +182,13 @@ class Session:
         words = command.split(b" ")
         if words[1].upper() == b"PLAIN":
             _, user, password = base64.b64decode(words[2]).split(b"\0")
+        elif words[1].upper() == b"CRAM-MD5":
+            challenge = b"<1.2@peer.example>"
+            if await self.answer("AUTH-CRAM-MD5", "334 " + base64.b64encode(challenge).decode()) != "334":
+                return
+            user, digest = base64.b64decode(await self.reader.readline()).split(b" ")
+            known = self.peer.users.get(user, b"")
+            password = known if hmac.new(known, challenge, "md5").hexdigest().encode() == digest else b""
         else:
             await self.answer("AUTH-LOGIN", "334 VXNlcm5hbWU6")
             user = base64.b64decode(await self.reader.readline())
