@@ -476,6 +476,14 @@ async def test_direct_delivery_of_the_message_as_it_is_now(world: Any) -> None:
     assert body.startswith(b"Received: from client by gateway\r\nX-A: 1\r\nSubject: hello\r\n")
 
 
+async def test_direct_delivery_passes_on_what_was_asked_about_notifications(world: Any) -> None:
+    await world.data(
+        "DirectDeliver();", params={"RET": "FULL", "ENVID": "e", "SIZE": "9", "AUTH": "<>", "BODY": "7BIT"}
+    )
+    [(plan, _, _)] = world.client.sent
+    assert plan.senderparams == {"RET": "FULL", "ENVID": "e"}
+
+
 # --- older names in the session
 
 
