@@ -13,14 +13,21 @@ from hsl.arithmetic import check_items
 from hsl.builtins import Options, option
 from hsl.environment import Loader, LoadError
 from hsl.errors import ScriptError, near
+from hsl.library.certificates import X509Resource, certificates_in, load_certificate
 from hsl.library.csvtext import ColumnOptions, CsvOptions, NotCSV, read_csv, read_schema
 from hsl.library.encodings import NotJSON, read_json, wrong_scalar
+from hsl.library.keys import load_private_key
+from hsl.library.pem import is_pem
 from hsl.source import Source
 from hsl.values import Array, Value, literal, share, to_text
 
 
 class JsonOptions(Options):
     """How JSON is read cannot be changed; comments are allowed."""
+
+
+class PEMOptions(Options):
+    resource: bool = option(False, "What X509 and the functions with keys take, instead of the file's bytes.")
 
 
 class TextOptions(Options):
@@ -34,7 +41,7 @@ def import_data(loader: Loader, path: str, given: Array | None) -> Value:
 
 
 def read_data(name: str, data: bytes, extension: str, given: Array | None) -> Value:
-    """The value of a data file's bytes (`.json`, `.csv`, `.txt`); arrays are marked as shared, nested ones too.
+    """The value of a data file's bytes, by its extension; arrays are marked as shared, nested ones too.
 
     Raises LoadError, with the place in the file (`name:line:column: …`) where that is wrong.
     """
@@ -48,7 +55,7 @@ def read_data(name: str, data: bytes, extension: str, given: Array | None) -> Va
 
 
 def extension_of(path: str) -> str:
-    """`.json`, `.csv` or `.txt`. Raises LoadError."""
+    """`.json`, `.csv`, `.txt`, `.crt` or `.key`. Raises LoadError."""
     extension = PurePosixPath(path).suffix.lower()
     if extension in READERS:
         return extension
@@ -96,11 +103,34 @@ def read_text_file(name: str, data: bytes, given: Array | None) -> Value:
     return Array.of(line.removesuffix(b"\r") for line in lines)
 
 
+def read_certificate_file(name: str, data: bytes, given: Array | None) -> Value:
+    """One certificate, PEM or DER."""
+    if not PEMOptions.read("import", given).resource:
+        return data
+    found = certificates_in(data) if is_pem(data) else [data]
+    if len(found) != 1:
+        raise ScriptError(f"wanted one certificate, found {len(found)}; without the option resource it is text")
+    load_certificate("import", found[0])
+    return X509Resource.of(found[0])
+
+
+def read_key_file(name: str, data: bytes, given: Array | None) -> Value:
+    """One private key, PEM or DER."""
+    if not PEMOptions.read("import", given).resource:
+        return data
+    key = load_private_key(data)
+    if key is None:
+        raise ScriptError("wanted a private key (RSA, EC or Ed25519) without a password")
+    return key
+
+
 Reader = Callable[[str, bytes, Array | None], Value]
 READERS: Mapping[str, tuple[type[Options], Reader]] = {
     ".json": (JsonOptions, read_json_file),
     ".csv": (CsvOptions, read_csv_file),
     ".txt": (TextOptions, read_text_file),
+    ".crt": (PEMOptions, read_certificate_file),
+    ".key": (PEMOptions, read_key_file),
 }
 
 

@@ -75,12 +75,12 @@ class SignOptions(Options):
     )
     identity: bytes | None = option(None, "Add the tag `i`: an address of the domain or of one below it.")
     headers: Array | None = option(None, "Names of headers to sign, instead of those that the RFC recommends.")
+    id: bool = option(False, "Not supported: the key has to be its text or a key resource, not `pki:X`.")
 
 
 class MailSignOptions(SignOptions):
     """The options of MailMessage->signDKIM()."""
 
-    id: bool = option(False, "Not supported: the key has to be its text or a key resource, not `pki:X`.")
     return_header: bool = option(False, "Return the signature (the value of the header) instead of adding it.")
     arc: bool = option(
         False, "Make an ARC-Message-Signature; `identity` is then its instance, a number from 1 to 50 as a string."
@@ -108,7 +108,7 @@ def sign(
     if algorithm not in DIGESTS:
         raise ScriptError(f"{function}(): option algorithm: wanted rsa-sha256, ed25519-sha256 or rsa-sha1")
     instance = arc_instance(function, options) if getattr(options, "arc", False) else None
-    if getattr(options, "id", False):
+    if options.id:
         raise ScriptError(f"{function}(): option id: {NO_PROFILES}")
     tags = [
         (b"d", want_name(function, "parameter 2 (domain)", domain)),

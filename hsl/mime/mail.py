@@ -13,6 +13,7 @@ from hsl.errors import ScriptError
 from hsl.mime import coding
 from hsl.mime.changes import UNCHANGED, Change, Splice, State, Wrap, new_boundary
 from hsl.mime.fields import FIELD, Field, HeaderReader, check_size, join_values, make_field
+from hsl.mime.parameters import parse_type
 from hsl.mime.render import Piece, Renderer
 from hsl.mime.source import CHUNK, BytesBody, Checked, Source, Window, pieces
 from hsl.mime.tree import Part, Splitter
@@ -23,6 +24,7 @@ MAX_INSERTED: Final = 1_000  # new parts of one message
 MAX_SNAPSHOTS: Final = 1_000
 MAX_SPLICES: Final = 1_000
 ENCODING: Final = b"content-transfer-encoding"
+TYPE: Final = b"content-type"
 START: Final = State({}, (), 0, 0, 0, 0)
 
 
@@ -228,13 +230,22 @@ class MailModel:
 
     def encode(self, part: Part, data: bytes) -> tuple[bytes, bytes]:
         """The transfer encoding that suits a part, and the encoded content, in which no boundary is."""
-        text = part.type in (b"", b"text") or part.type.startswith(b"text/")
+        kind = self.current_type(part)
+        text = kind in (b"", b"text") or kind.startswith(b"text/")
         encoding, content = coding.encode(data, text=text, newline=self.newline)
         if has_boundary(content, part):
             encoding, content = b"base64", coding.encode_base64(data, self.newline)
         if encoding == b"base64" and part.is_message:
             content += self.newline
         return encoding, content
+
+    def current_type(self, part: Part) -> bytes:
+        """`type/subtype` as the Content-Type says it now; where no edit has touched the fields, as it was received."""
+        if self.state.changes.get(part, UNCHANGED).fields is None:
+            return part.type
+        fields = self.current(part)
+        found = places(fields, TYPE, 0)
+        return parse_type(fields[found[0]].value).word if found else b""
 
     def with_encoding(self, part: Part, encoding: bytes) -> tuple[Field, ...]:
         """The fields of a part with another transfer encoding, in the place of the first one."""

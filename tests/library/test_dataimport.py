@@ -6,11 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from pki import Holder, ec_key, ed25519_key, key_der, key_pem, rsa_key
 
+from hsl.compiler import Environment, compile_script
 from hsl.dataimport import import_data, read_data
 from hsl.environment import LoadError
+from hsl.library import core_registry
+from hsl.library.certificates import X509Resource
 from hsl.library.encodings import MAX_JSON_ITEMS
+from hsl.library.keys import PrivateKey
 from hsl.loader import MAX_DATA, FileLoader
+from hsl.run import Run
 from hsl.values import MAX_ITEMS, Array, Value
 
 Options = dict[bytes, Value]
@@ -154,8 +161,8 @@ def test_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("lines.text", "lines.text: data files are .json, .csv, .txt; did you mean .txt?"),
-        ("lines.xyz", "lines.xyz: data files are .json, .csv, .txt"),
+        ("lines.text", "lines.text: data files are .json, .csv, .txt, .crt, .key; did you mean .txt?"),
+        ("lines.xyz", "lines.xyz: data files are .json, .csv, .txt, .crt, .key"),
         ("lines", "lines is no data file; variables of a module: import { $name } from …"),
         ("lines.hsl", "lines.hsl is no data file"),
         ("line.txt", "cannot read line.txt: No such file or directory; did you mean lines.txt?"),
@@ -178,3 +185,68 @@ def test_bad_files(tmp_path: Path, path: str, message: str) -> None:
 def test_the_largest_file(tmp_path: Path) -> None:
     (tmp_path / "big.txt").write_bytes(b"x" * MAX_DATA)
     assert import_data(FileLoader(tmp_path), "big.txt", None) == b"x" * MAX_DATA
+
+
+# --- certificates and keys
+
+RESOURCE: Options = {b"resource": True}
+HOLDER = Holder("client.example", rsa_key())
+
+
+@pytest.mark.parametrize("data", [HOLDER.pem, b"text before\n" + HOLDER.pem, HOLDER.both, HOLDER.der])
+def test_certificates(data: bytes) -> None:
+    assert read_data("f", data, ".crt", None) == data
+    found = read_data("f", data, ".crt", array(RESOURCE))
+    assert isinstance(found, X509Resource)
+    assert found.der == HOLDER.der
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [(rsa_key(), "RSAPrivateKey"), (ec_key(), "ECPrivateKey"), (ed25519_key(), "ED25519PrivateKey")],
+)
+def test_private_keys(key: Any, kind: str) -> None:
+    for data in (key_pem(key), key_der(key)):
+        assert read_data("f", data, ".key", None) == data
+        found = read_data("f", data, ".key", array(RESOURCE))
+        assert isinstance(found, PrivateKey)
+        assert found.kind == kind
+
+
+LOCKED = rsa_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
+BAD_PEM: list[tuple[str, bytes, Options, str]] = [
+    (".crt", b"", RESOURCE, "f: import(): the certificate cannot be read"),
+    (".crt", HOLDER.der[:-9], RESOURCE, "f: import(): the certificate cannot be read"),
+    (".crt", HOLDER.pem * 2, RESOURCE, "f: wanted one certificate, found 2; without the option resource it is text"),
+    (".crt", HOLDER.key_pem, RESOURCE, "f: wanted one certificate, found 0"),
+    (".key", b"", RESOURCE, "f: wanted a private key"),
+    (".key", HOLDER.pem, RESOURCE, "f: wanted a private key"),
+    (".key", LOCKED, RESOURCE, "f: wanted a private key (RSA, EC or Ed25519) without a password"),
+    (".key", b"", {b"ressource": True}, 'f: there is no option "ressource"; did you mean resource?'),
+    (".crt", b"", {b"resource": b"yes"}, "f: import(): option resource: wanted boolean, got string"),
+]
+
+
+@pytest.mark.parametrize(("extension", "data", "options", "message"), BAD_PEM)
+def test_bad_certificates_and_keys(extension: str, data: bytes, options: Options, message: str) -> None:
+    with pytest.raises(LoadError) as caught:
+        read_data("f", data, extension, array(options))
+    assert str(caught.value).startswith(message)
+
+
+def test_a_script_signs_with_imported_files(tmp_path: Path) -> None:
+    (tmp_path / "mail.crt").write_bytes(HOLDER.pem)
+    (tmp_path / "mail.key").write_bytes(HOLDER.key_pem)
+    (tmp_path / "main.hsl").write_text(
+        'import $certificate from "mail.crt" with ["resource" => true];\n'
+        'import $key from "mail.key" with ["resource" => true];\n'
+        'import $text from "mail.key";\n'
+        "echo X509($certificate)->subject()[0][1];\n"
+        'echo is_string(MIME()->addHeader("From", "a@b.example")->signDKIM("s", "example.com", $key)->toString());\n'
+        'echo rsa_sign("data", $key) == rsa_sign("data", $text);\n'
+    )
+    loader = FileLoader(tmp_path)
+    lines: list[bytes] = []
+    program = compile_script(loader.load("main.hsl"), Environment(core_registry(), loader=loader))
+    Run(program, output=lines.append).execute()
+    assert lines == [b"client.example\n", b"true\n", b"true\n"]

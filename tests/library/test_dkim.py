@@ -335,6 +335,7 @@ BAD_OPTIONS: list[tuple[dict[str, Any], str]] = [
     ({"identity": b"user"}, "option identity: wanted an address of the domain"),
     ({"identity": b"user@example.org"}, "option identity: wanted an address of the domain"),
     ({"identity": b"user@notexample.com"}, "option identity: wanted an address of the domain"),
+    ({"id": True}, "option id: keys of the product's configuration"),
 ]
 
 

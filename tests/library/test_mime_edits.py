@@ -224,6 +224,42 @@ def test_new_contents(header: bytes, data: bytes, encoding: bytes, raw: bytes, b
     assert after.content(part(after, 1)) == (data if header.startswith(b"Content-Type: image") else text)
 
 
+TYPES: list[tuple[bytes, bytes | None, bytes, bytes, bytes]] = [
+    (b"", b"image/png", b"a\nb\r", b"base64", b"YQpiDQ=="),
+    (b"Content-Type: text/plain\r\n", b"application/octet-stream", b"\n", b"base64", b"Cg=="),
+    (b"Content-Type: text/plain\r\n", b"TEXT/html; x=y", b"a\nb", b"7bit", b"a\r\nb"),
+    (b"Content-Type: image/png\r\n", b"text/plain", b"a\nb", b"7bit", b"a\r\nb"),
+    (b"Content-Type: image/png\r\n", None, b"a\nb", b"7bit", b"a\r\nb"),
+    (b"Content-Type: image/png\r\nContent-Type: text/x\r\n", None, b"a\nb", b"7bit", b"a\r\nb"),
+]
+
+
+@pytest.mark.parametrize(("header", "type", "data", "encoding", "raw"), TYPES)
+def test_a_content_is_encoded_for_the_type_that_the_part_has_now(
+    header: bytes, type: bytes | None, data: bytes, encoding: bytes, raw: bytes
+) -> None:
+    """A part that came as text and is an image now keeps the image's octets."""
+    mail = mail_of(MIXED + b"\r\n--b\r\n" + header + b"\r\nold\r\n--b--\r\n")
+    if type is None:
+        mail.delete_field(part(mail, 1), b"Content-Type")
+    else:
+        mail.set_field(part(mail, 1), b"Content-Type", type)
+    assert mail.set_content(part(mail, 1), data)
+    after = mail.current_bytes()
+    assert after.endswith(b"\r\n\r\n" + raw + b"\r\n--b--\r\n")
+    assert (b"Content-Transfer-Encoding: " + encoding in after) == (encoding != b"7bit")
+    if encoding == b"base64":
+        again = mail_of(after)
+        assert again.content(part(again, 1)) == data
+
+
+def test_another_edit_of_the_fields_leaves_the_type_as_it_was() -> None:
+    mail = mail_of(MIXED + b"\r\n--b\r\nContent-Type: image/png\r\n\r\nold\r\n--b--\r\n")
+    mail.add_field(part(mail, 1), b"X", b"v")
+    assert mail.set_content(part(mail, 1), b"a\nb")
+    assert b"\r\n\r\nYQpi\r\n--b--" in mail.current_bytes()
+
+
 def test_contents_that_are_refused() -> None:
     mail = mail_of(TWO)
     assert mail.set_content(part(mail, 1), b"x" * MAX_BODY)
