@@ -382,7 +382,8 @@ def keys_of(variable: Variable, lead: str = "  ") -> list[str]:
     """The documented keys of an array, those of arrays in it indented further."""
     lines = []
     for key in variable.keys:
-        lines.append(f'{lead}"{key.name}" ({key.type})  {key.doc}')
+        note = f"; not available: {key.later}" if key.later else ""
+        lines.append(f'{lead}"{key.name}" ({key.type})  {key.doc}{note}')
         lines += keys_of(key, lead + "  ")
     return lines
 

@@ -11,13 +11,17 @@ from hsl.source import Source
 
 
 class Variable(NamedTuple):
-    """A variable that the host sets before the script runs. `keys` documents the keys of an array."""
+    """A variable that the host sets before the script runs. `keys` documents the keys of an array.
+
+    `later` is why a host never sets it: to read it is an error of the script, to ask for it (`isset`, `??`) is not.
+    """
 
     name: str
     type: str
     doc: str
     readonly: bool = True
     keys: tuple[Variable, ...] = ()
+    later: str = ""
 
 
 class Loader(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hsl import arithmetic, ast, expressions, paths
 from hsl.compiler.base import Base
+from hsl.environment import Variable
 from hsl.errors import ScriptError
 from hsl.nodes import Constant, Node, constant
 from hsl.regex import Pattern, compile_pattern
@@ -63,12 +64,35 @@ class Operators(Base):
         return expressions.ArrayLiteral(span, items)
 
     def visit_Subscript(self, node: ast.Subscript) -> Node:
+        self.check_key(node)
         base, index = self.in_order([node.base, node.index])
         if isinstance(index, Constant) and isinstance(index.value, bytes):
             key = array_key(index.value)
             if isinstance(key, bytes):
                 return self.fold(paths.Property(node.span, base, index, key), base)
         return self.fold(paths.Subscript(node.span, base, index), base, index)
+
+    def check_key(self, node: ast.Subscript) -> None:
+        """A documented key that the host never sets."""
+        key = self.documented(node)
+        if key is not None and key.later:
+            self.error("later", f'"{key.name}" is not available here: {key.later}', node.index.span)
+
+    def documented(self, node: ast.Expression) -> Variable | None:
+        """What a key of a preset variable is documented as, where all keys on the way to it are written out."""
+        path = []
+        while isinstance(node, ast.Subscript):
+            if not isinstance(node.index, ast.Literal):
+                return None
+            path.append(node.index.value)
+            node = node.base
+        if not isinstance(node, ast.Variable) or not self.is_stage_variable(self.scope, node.name):
+            return None
+        found: Variable | None = self.environment.variables[node.name]
+        while found is not None and path:
+            key = path.pop()
+            found = next((item for item in found.keys if item.name.encode() == key), None)
+        return found
 
     def visit_Property(self, node: ast.Property) -> Node:
         key = self.text(node.name)
