@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -109,9 +109,10 @@ def peercert_array(peercert: PeerCert) -> Array:
     )
 
 
-def connection_array(connection: Connection) -> Array:
-    """`$connection`: what is known of the session so far."""
-    helo, auth = connection.helo, connection.auth
+def connection_array(connection: Connection, without: Collection[str] = ()) -> Array:
+    """`$connection`: what is known of the session so far, `without` what the stage is about."""
+    helo = None if "helo" in without else connection.helo
+    auth = None if "auth" in without else connection.auth
     return record(
         id=string(connection.id),
         remoteip=string(connection.remoteip),
@@ -343,6 +344,7 @@ SESSION: Getters = {
     "serverid": lambda c: string(c.connection.serverid),
     "messageid": lambda c: string(c.transaction.id),
 }
+NO_ENVELOPE: Getters = {"transaction": lambda c: record(id=string(c.transaction.id))}
 GREETED: Getters = SESSION | {
     "senderhelo": lambda c: c.senderhelo,
     "tlsstarted": lambda c: c.connection.tls is not None,
@@ -413,11 +415,16 @@ class ConnectContext(SessionContext):
     """Before the banner (reference 2015 "IP", 2019 "Connect")."""
 
     stage = "connect"
-    values: ClassVar[Getters] = SESSION | {
-        "family": lambda c: family(c.connection.remoteip),
-        "protocol": lambda c: b"tcp",
-        "service": lambda c: string(c.connection.serverid),
-    }
+    values: ClassVar[Getters] = (
+        SESSION
+        | NO_ENVELOPE
+        | {
+            "connection": lambda c: connection_array(c.connection, ("helo", "auth")),
+            "family": lambda c: family(c.connection.remoteip),
+            "protocol": lambda c: b"tcp",
+            "service": lambda c: string(c.connection.serverid),
+        }
+    )
 
     def arguments(self) -> Array:
         connection = self.connection
@@ -435,7 +442,9 @@ class HeloContext(SessionContext):
     """On HELO and EHLO; `extensions` are those to be announced."""
 
     stage = "helo"
-    values: ClassVar[Getters] = GREETED
+    values: ClassVar[Getters] = (
+        GREETED | NO_ENVELOPE | {"connection": lambda c: connection_array(c.connection, ("helo",))}
+    )
 
     def __init__(
         self, connection: Connection, transaction: Transaction, verb: str, host: bytes, extensions: Sequence[str] = ()
@@ -461,7 +470,14 @@ class AuthContext(SessionContext):
     """
 
     stage = "auth"
-    values: ClassVar[Getters] = GREETED | {"saslpassword": lambda c: c.password or b""}
+    values: ClassVar[Getters] = (
+        GREETED
+        | NO_ENVELOPE
+        | {
+            "connection": lambda c: connection_array(c.connection, ("auth",)),
+            "saslpassword": lambda c: c.password or b"",
+        }
+    )
 
     def __init__(
         self,
@@ -524,7 +540,7 @@ class MailFromContext(SessionContext):
     """On MAIL FROM: `sender` is asked for, not yet accepted."""
 
     stage = "mailfrom"
-    values: ClassVar[Getters] = SENDER
+    values: ClassVar[Getters] = SENDER | NO_ENVELOPE
 
     def __init__(
         self, connection: Connection, transaction: Transaction, sender: Address, params: Mapping[str, str]

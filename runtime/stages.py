@@ -53,6 +53,17 @@ def variables(*groups: tuple[Variable, ...]) -> Mapping[str, Variable]:
     return {item.name: item for group in groups for item in group}
 
 
+def later(name: str, kind: str, reason: str) -> Variable:
+    """A key of today's reference that this version never sets."""
+    return Variable(name, kind, "In today's reference", later=reason)
+
+
+NO_PLUGINS = "there are no plugins"
+NO_PRIORITIES = "mail and sessions have no priorities"
+NO_PROXY = "servers do not take the PROXY protocol"
+NO_SUBMISSION = "messages come by SMTP only"
+NO_TENANTS = "there are no tenants"
+
 ADDRESS = (
     Variable("localpart", "string", "The part before the @, case as it came"),
     Variable("domain", "string", "The domain, case as it came"),
@@ -73,13 +84,12 @@ PEERCERT_KEYS = (
     Variable("error", "number", "What OpenSSL says of it (SSL_get_verify_result), 0: good; missing: it was not asked"),
 )
 TLS_KEYS = (
-    Variable("started", "boolean", "Whether STARTTLS succeeded (delivery attempts only)"),
     Variable("protocol", "string", "The protocol's version"),
     Variable("cipher", "string", "The cipher"),
     Variable("keysize", "number", "The cipher's key size in bits"),
-    Variable("sni", "string", "The server name that the client asked for"),
     Variable("peercert", "array", "The peer's certificate, if it gave one", keys=PEERCERT_KEYS),
 )
+SNI = Variable("sni", "string", "The server name that the client asked for")
 AUTH_KEYS = (
     Variable("mechanism", "string", "The SASL mechanism, upper case"),
     Variable("username", "string", "The user name"),
@@ -88,28 +98,30 @@ ENDPOINTS = (
     Variable("remoteip", "string", "The client's IP address"),
     Variable("remoteport", "number", "The client's TCP port"),
     Variable("remoteptr", "string", "The client's verified reverse DNS name, if there is one"),
+    later("remoteuid", "number", "clients come by TCP, not by UNIX sockets"),
     Variable("localip", "string", "The server's IP address"),
     Variable("localport", "number", "The server's TCP port"),
     Variable("serverid", "string", "The server's id"),
 )
-CONNECTION = Variable(
-    "connection",
-    "array",
-    "The session so far",
-    keys=(
-        Variable("id", "string", "The connection's id"),
-        *ENDPOINTS,
-        Variable("helo", "array", "HELO, once it was accepted", keys=HELO_KEYS),
-        Variable("tls", "array", "TLS, if it is in use", keys=TLS_KEYS),
-        Variable("auth", "array", "The login, if there was one", keys=AUTH_KEYS),
-    ),
-)
+HELO = Variable("helo", "array", "HELO, once it was accepted", keys=HELO_KEYS)
+TLS = Variable("tls", "array", "TLS, if it is in use", keys=(*TLS_KEYS, SNI))
+AUTH = Variable("auth", "array", "The login, if there was one", keys=AUTH_KEYS)
+
+
+def connection(*keys: Variable) -> Variable:
+    """`$connection`, with what may be known of a session besides its two ends."""
+    known = (Variable("id", "string", "The connection's id"), later("priority", "number", NO_PRIORITIES), *ENDPOINTS)
+    return Variable("connection", "array", "The session so far", keys=(*known, *keys))
+
+
+TRANSACTION_ID = Variable("id", "string", "The transaction's id")
+NO_ENVELOPE = Variable("transaction", "array", "The transaction that has not begun yet", keys=(TRANSACTION_ID,))
 TRANSACTION = Variable(
     "transaction",
     "array",
     "The envelope as far as it is accepted",
     keys=(
-        Variable("id", "string", "The transaction's id"),
+        TRANSACTION_ID,
         Variable("sender", "string", "The sender's address, lower case; empty for the null sender"),
         Variable("senderaddress", "array", "The sender's address in its two parts", keys=ADDRESS),
         Variable("senderparams", "array", "The parameters of MAIL FROM, name to value"),
@@ -120,7 +132,7 @@ CONTEXT = Variable("context", "any", "The connection's own variable, kept from s
 QUEUE_CONTEXT = Variable("context", "any", "Passed from pre-delivery to post-delivery of one attempt", readonly=False)
 
 BASE = (
-    CONNECTION,
+    connection(HELO, TLS, AUTH),
     TRANSACTION,
     CONTEXT,
     Variable("senderip", "string", "The client's IP address"),
@@ -188,13 +200,18 @@ QUEUED = (
             Variable("recipient", "string", "The recipient's address, lower case"),
             Variable("recipientaddress", "array", "The recipient's address in its two parts", keys=ADDRESS),
             Variable("transportid", "string", "The transport's id"),
+            later("tenantid", "string", NO_TENANTS),
             Variable("jobid", "string", "The job id, if there is one"),
+            later("priority", "number", NO_PRIORITIES),
             Variable("size", "number", "The size in bytes"),
             Variable(
                 "file",
                 "array",
                 "The message as it lies in the queue",
-                keys=(Variable("modified", "resource", "With the changes that scripts made, for the class File"),),
+                keys=(
+                    later("original", "FileResource", "the queue holds the message with its changes only"),
+                    Variable("modified", "resource", "With the changes that scripts made, for the class File"),
+                ),
             ),
             Variable(
                 "dsn",
@@ -248,7 +265,9 @@ ROUTE_KEYS = (
         "array",
         "TLS, if it was started or should have been",
         keys=(
+            Variable("started", "boolean", "Whether STARTTLS succeeded"),
             *TLS_KEYS,
+            later("tlsa", "array", "there is no DANE"),
             Variable("tlsrpt", "string", "Why there was none that could be trusted, in the words of RFC 8460 4.3"),
         ),
     ),
@@ -266,8 +285,10 @@ ATTEMPT = Variable(
         Variable("error", "array", "What decided when no reply did", keys=ERROR_KEYS),
         Variable("connection", "array", "How the attempt went out", keys=ROUTE_KEYS),
         Variable("duration", "number", "Seconds"),
+        later("plugin", "array", NO_PLUGINS),
     ),
 )
+QUEUE_PLUGIN = later("queue", "array", NO_PLUGINS)
 
 
 def arguments(*keys: Variable) -> tuple[Variable, ...]:
@@ -315,7 +336,13 @@ TABLE: tuple[Stage, ...] = (
         "Before the banner",
         variables(
             BASE,
-            arguments(*ENDPOINTS),
+            (connection(TLS), NO_ENVELOPE),
+            arguments(
+                *ENDPOINTS,
+                later("remoteptrresult", "array", '$arguments["remoteptr"] is all that is known of the client\'s name'),
+                later("proxyip", "string", NO_PROXY),
+                later("proxytlv", "string", NO_PROXY),
+            ),
             (
                 Variable("family", "string", "ipv4 or ipv6"),
                 Variable("protocol", "string", "tcp"),
@@ -337,6 +364,7 @@ TABLE: tuple[Stage, ...] = (
         "On HELO and EHLO",
         variables(
             GREETED,
+            (connection(TLS, AUTH), NO_ENVELOPE),
             arguments(*HELO_KEYS, Variable("extensions", "array", "The extensions to be announced on EHLO")),
         ),
         implicit("accept"),
@@ -353,6 +381,7 @@ TABLE: tuple[Stage, ...] = (
         "On AUTH, with the name and password of PLAIN or LOGIN; with other mechanisms for each response of the client",
         variables(
             GREETED,
+            (connection(HELO, TLS), NO_ENVELOPE),
             arguments(
                 Variable("username", "string", "The user name (PLAIN and LOGIN only)"),
                 Variable("password", "string", "The password (PLAIN and LOGIN only)"),
@@ -377,6 +406,7 @@ TABLE: tuple[Stage, ...] = (
         "On MAIL FROM",
         variables(
             ENVELOPE,
+            (NO_ENVELOPE,),
             arguments(
                 Variable("sender", "string", "The sender's address, lower case"),
                 Variable("address", "array", "The sender's address in its two parts", keys=ADDRESS),
@@ -438,7 +468,11 @@ TABLE: tuple[Stage, ...] = (
         "At the end of data, once for the message; it queues what the script queues, when it accepts",
         variables(
             ENVELOPE,
-            arguments(Variable("mail", "object", "The message, an EODMailMessage")),
+            arguments(
+                Variable("mail", "object", "The message, an EODMailMessage"),
+                later("metadata", "any", NO_SUBMISSION),
+                later("http", "array", NO_SUBMISSION),
+            ),
             MESSAGE_NAMES,
             (RECEIVED,),
         ),
@@ -487,7 +521,7 @@ TABLE: tuple[Stage, ...] = (
         "Before each delivery attempt",
         variables(
             QUEUED,
-            arguments(Variable("retry", "number", "The retry count")),
+            arguments(Variable("retry", "number", "The retry count"), QUEUE_PLUGIN),
             (
                 Variable("sourceip", "string", "The source address; empty leaves it to the system"),
                 Variable("destination", "string", "The destination host, or lookup-mx"),
@@ -513,6 +547,8 @@ TABLE: tuple[Stage, ...] = (
                     "action", "string", "What happens by default: QUEUE, BOUNCE, DELETE; missing after a delivery"
                 ),
                 ATTEMPT,
+                later("dsn", "array", "reports are made after the script"),
+                QUEUE_PLUGIN,
             ),
             (
                 Variable("sourceip", "string", "The source address of the attempt"),

@@ -137,7 +137,7 @@ def check_shape(variable: Variable, value: Value) -> None:
     assert variable.type in (type_name(value), "any"), variable.name
     if variable.keys:
         assert isinstance(value, Array)
-        keys = {item.name: item for item in variable.keys}
+        keys = {item.name: item for item in variable.keys if not item.later}
         given = {to_text(key): item for key, item in value.pairs()}
         assert set(given) <= set(keys), variable.name
         assert set(keys) - set(given) <= {"started", "sni", *EITHER}, f"{variable.name}: everything is there to be seen"
