@@ -41,8 +41,9 @@ test-compiled: $(READY)
 test-quick: $(READY)
 	$(BIN)/python -m pytest -q -x tests/language tests/library
 
-# The manual of the library: a Markdown page for each chapter.
+# The manual of the library: a Markdown page for each chapter; and the page about the stages.
 docs: $(READY)
+	@$(BIN)/python tools/stages
 	@$(BIN)/hsl builtins --pages build/docs
 
 fuzz: $(READY)

@@ -43,6 +43,14 @@ def test_the_list_has_the_chapters(invoke: Invoke) -> None:
     assert [line for line in lines if line and not line.startswith(" ")] == CHAPTERS
 
 
+def test_the_class_of_a_stage(invoke: Invoke) -> None:
+    found = {item["name"]: item for item in json.loads(invoke("builtins", "--stage", "eod", "--json").stdout)}
+    methods = {item["name"]: item for item in found["EODMailMessage"]["methods"]}
+    options = methods["EODMailMessage->queue"]["parameters"][-1]["options"]
+    assert {item["name"] for item in options} == {"metadata", "jobid", "quotas", "hold", "delay", "dsn"}
+    assert "EODMailMessage" not in invoke("builtins", "--stage", "data").stdout
+
+
 @pytest.mark.parametrize("item", EVERY, ids=lambda item: item.name)
 def test_every_summary_is_one_sentence(item: Builtin) -> None:
     assert item.summary.endswith((".", ".)")), item.summary

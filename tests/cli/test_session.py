@@ -421,6 +421,23 @@ async def test_a_message_belongs_to_a_stage(start: Start) -> None:
     assert await fed(session, ":message x.eml") == ["error: a message belongs to a stage: :stage data or :stage eod"]
 
 
+async def test_a_whole_message(start: Start) -> None:
+    """What one input queues, the next one does not."""
+    session = await start("eod")
+    await fed(session, '$mail = $arguments["mail"];', '$rcpt = $transaction["recipients"][0];')
+    [ids] = await fed(session, '$mail->queue("", $rcpt["address"], $rcpt["transportid"])["queue"]')
+    assert ids == "1"
+    assert await fed(session, "Accept();") == ["verdict: accept", "reply: 250 2.0.0 Ok"]
+    assert session.bench is not None
+    assert session.bench.state.acts == []
+    assert await fed(session, ":help $arguments") == [
+        "$arguments (array)  What this stage is asked about",
+        '  "mail" (object)  The message, an EODMailMessage',
+        '  "metadata" (any)  In today\'s reference; not available: messages come by SMTP only',
+        '  "http" (array)  In today\'s reference; not available: messages come by SMTP only',
+    ]
+
+
 async def test_quit(start: Start) -> None:
     session = await start()
     with pytest.raises(Leave):
