@@ -103,7 +103,9 @@ class AuthSession(MailSession):
             if verdict.action != "reply":
                 return context, verdict
             said = Reply(verdict.code or CHALLENGE.code, CHALLENGE.lines, close=verdict.disconnect)
-            self.server.log_verdict("auth", "reply", said, self.connection, self.transaction, mechanism=mechanism)
+            self.server.log_verdict(
+                "auth", "reply", said, self.connection, self.transaction, mechanism=mechanism, at=verdict.at
+            )
             challenge = as_bytes(verdict.options["challenge"])
             if said.close:
                 await self.reply(encoded(said, challenge))

@@ -52,8 +52,9 @@ def read_file(path: Path) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The contents of a certificate's files. `leaf` is the server's own, `chain` begins with it."""
+    """The contents of a certificate's files; `chain` begins with the server's own. `path` is the certificate's."""
 
+    path: Path
     certificate: bytes
     privatekey: bytes
     chain: tuple[x509.Certificate, ...]
@@ -67,7 +68,7 @@ class Pair:
         key = read_key(settings.privatekey, privatekey)
         if public(chain[0].public_key()) != public(key.public_key()):
             raise CertificateError(f"{settings.privatekey} is not the key of {settings.certificate}")
-        return cls(certificate, privatekey, chain, key)
+        return cls(settings.certificate, certificate, privatekey, chain, key)
 
     @property
     def names(self) -> list[str]:
@@ -139,7 +140,7 @@ def make_context(
         reason = "; ".join(str(entry[-1]) for entry in entries) or "OpenSSL does not take it"
     except (TypeError, ValueError) as error:
         reason = str(error)
-    raise CertificateError(f"{settings.certificate}: {reason.replace('_', ' ').lower()}")
+    raise CertificateError(f"{pair.path}: {reason.replace('_', ' ').lower()}")
 
 
 def plain_context(pair: Pair, settings: ServerTLS, choose: Choose) -> ssl.SSLContext:

@@ -34,7 +34,7 @@ MAX_COMMAND = 512  # RFC 5321 4.5.3.1.4, with the line end
 MAX_COMMANDS = {
     "MAIL": 512 + 26 + 17 + 500 + 10 + 320,  # RFC 1870 6.1, RFC 6152, RFC 4954 3, RFC 6531 3.4, RFC 3461 4.3 and 4.4
     "RCPT": 512 + 500 + 40,  # RFC 3461 4.1 and 4.2
-    "AUTH": 12_288 + 20,  # RFC 4954 4
+    "AUTH": 12_288 + 28,  # RFC 4954 4: the response; the verb and the longest mechanism before it
 }
 VERBS = frozenset(
     ("HELO", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "EXPN", "HELP", "QUIT")

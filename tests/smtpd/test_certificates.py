@@ -333,6 +333,24 @@ async def test_a_login_by_certificate(tmp_path):
     assert '{"CN":"client.example"},20,' in seen[2]
 
 
+async def test_a_reload_of_the_gateway_takes_renewed_files(tmp_path):
+    write(tmp_path, "a", issued("first.example"))
+    lines: list[str] = []
+    async with gateway(tmp_path, lines, {}, tls="{certificate: a.pem, privatekey: a.key, watch: 0}") as made:
+        for name in ("first.example", "second.example"):
+            client = await greeted(made)
+            await client.play("C: STARTTLS\nS: 220")
+            await client.start_tls(client_context())
+            assert shown(client) == name
+            await client.close()
+            write(tmp_path, "a", issued("second.example"))
+            assert await made.reload(tmp_path / "smtpd.yaml")
+        (tmp_path / "a.key").write_bytes(b"")
+        assert not await made.reload(tmp_path / "smtpd.yaml")
+        assert any("reload-failed" in line and "cannot be used together" in line for line in lines)
+        assert names(made.servers["out"].certificates) == ["second.example"]
+
+
 # --- TLS first
 
 BEFORE = "C: NOOP\nS: 250\nC: HELP\nS: 214\nC: HELO c.example\nS: 250\nC: EHLO c.example\nS: 250"
@@ -580,9 +598,12 @@ async def test_certificates_that_cannot_be_used_at_all(tmp_path):
     locked = write(tmp_path, "locked", CLIENT)
     secret = CLIENT.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
     (tmp_path / "locked.key").write_bytes(secret)
-    for files, wanted in ((weak, "key too small"), (locked, "has a password")):
+    for files, wanted in ((weak, rf"{tmp_path}/weak.pem: .*key too small"), (locked, "locked.key has a password")):
         for clients in MODES:
             with pytest.raises(CertificateError, match=wanted):
                 CertificateStore(ServerTLS(**files, clients=clients), server="s", log=Log("debug", print))
+            good = write(tmp_path, "good", CLIENT) | {"certificates": [files], "clients": clients}
+            with pytest.raises(CertificateError, match=wanted):
+                CertificateStore(ServerTLS(**good), server="s", log=Log("debug", print))
     with pytest.raises(CertificateError, match="cannot read"):
         read_file(tmp_path / "none")

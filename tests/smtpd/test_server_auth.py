@@ -110,6 +110,53 @@ async def test_a_response_of_12288_octets_is_taken(bench):
     assert bench.runner.contexts[0].password == password
 
 
+async def test_the_longest_mechanism_with_the_longest_response(bench):
+    bench.runner.stages["auth"] = ACCEPT
+    name = "X" * 20
+    await bench.start(auth={"without_tls": True, "mechanisms": [name]})
+    response = "A" * 12_288
+    await (await bench.greeted()).play(f"C: AUTH {name} {response}\nS: 235")
+    await (await bench.greeted()).play(f"C: AUTH {name} {response}A\nS: 500 5.5.2")
+    assert bench.runner.contexts[0].response == bytes(9216)
+
+
+@pytest.mark.parametrize("hook", [False, True])
+@pytest.mark.parametrize("without_tls", [False, True])
+async def test_auth_is_announced_only_where_it_can_be_used(bench, hook, without_tls):
+    if hook:
+        bench.runner.stages["auth"] = ACCEPT
+    await bench.start(auth={"without_tls": without_tls})
+    client = await bench.play("S: 220")
+    assert ("AUTH PLAIN LOGIN" in await client.ask("EHLO c.example")) == (hook and without_tls)
+    wanted = "235" if hook and without_tls else "538 5.7.11" if hook else "502 5.5.1"
+    await client.play(f"C: AUTH PLAIN {GOOD}\nS: {wanted}")
+
+
+async def test_no_credentials_in_replies_or_log_whatever_goes_wrong(bench):
+    """After a refused mechanism, a lost login or a slip, a client's next lines may be its name and password."""
+    bench.runner.stages["auth"] = REJECT
+    await bench.start(**CLEAR, limits={"errors": 100, "auth_failures": 100})
+    client = await bench.greeted()
+    secrets = (USER, PASSWORD, GOOD, "hunter2")
+    lines = ["AUTH CRAM-MD5", USER, PASSWORD, f"AUTH X-OTHER {GOOD}", f"AUTH {GOOD}", f"AUTH PLAIN {GOOD} {GOOD}"]
+    lines += [f"AUTH PLAIN {GOOD}", f"AUTH PLAIN {GOOD}!", PASSWORD, f"AUTHPLAIN {GOOD}", f"RSET {PASSWORD}", "hunter2"]
+    lines += [f"MAIL FROM:<> AUTH={GOOD}", f"NOOP {PASSWORD}", f"HELO {PASSWORD}!", f"VRFY {PASSWORD}"]
+    said = [await client.ask(line) for line in lines]
+    assert all(reply[:3] in ("500", "501", "502", "504", "535", "250", "252") for reply in said)
+    assert not any(secret in text for secret in secrets for text in (*said, *bench.lines))
+
+
+@pytest.mark.parametrize("response", [b"\xff\xfe", b"\0", b"====", b"QQ", b"QQ=", b"Q Q=", b" ", b"\x80" * 500, b"*Q"])
+async def test_responses_that_are_no_base64(bench, response):
+    bench.runner.stages["auth"] = ACCEPT
+    await bench.start(**CLEAR)
+    client = await bench.greeted()
+    await client.play("C: AUTH LOGIN\nS: 334")
+    await client.send(response + b"\r\n")
+    await client.play("S: 501 5.5.2\nC: NOOP\nS: 250")
+    assert bench.runner.contexts == []
+
+
 @pytest.mark.parametrize(
     ("verdict", "wanted"),
     [
