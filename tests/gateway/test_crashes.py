@@ -89,7 +89,7 @@ class Lives:
 
     def look(self) -> None:
         """The end of a life: read what is new at the sink, and the queue's files."""
-        wait_until(lambda: not any(name.startswith("m.") for name in self.sink.open_files()), lambda: "a sink at rest")
+        wait_until(self.sink.is_at_rest, lambda: "a sink at rest")
         new = {path.name for path in self.sink.spool.glob("m.*")} - self.seen
         self.seen |= new
         mails = [read_dump((self.sink.spool / name).read_bytes()) for name in new]

@@ -19,7 +19,7 @@ LIMITS = {"size": 2 * MIB, "connections_per_ip": 100}
 SMALL = "Subject: small\r\n\r\n" + "x" * 70 + "\r\n"
 LARGE = "Subject: large\r\n\r\n" + ("x" * 70 + "\r\n") * 4000  # a body file
 NO_SPACE = (452, "4.3.1")
-IN_FLIGHT = 6
+IN_FLIGHT = 4  # at once: fewer than what a destination begins with
 
 
 def answer_of(reply: tuple[int, str]) -> tuple[int, str]:

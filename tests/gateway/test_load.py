@@ -45,8 +45,7 @@ class Crash:
             self.load = load.Load(messages=messages)
             self.outcome = load.send("127.0.0.1", gateway.port, self.load, kill_at(gateway, kill_after))
             gateway.kill()
-            # what the sink still reads from closed connections is over when nothing is open
-            wait_until(lambda: not any(name.startswith("m.") for name in sink.open_files()), lambda: "a sink at rest")
+            wait_until(sink.is_at_rest, lambda: "a sink that has read what it was sent")
             self.arrived_before = Counter(map(transaction_of, sink.messages()))
             self.queued = {entry["transaction"]: entry["id"] for entry in gateway.entries()}
             with gateway:

@@ -28,6 +28,7 @@ SBIN = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbi
 START = 20.0  # seconds for a server to answer
 PORTS_TRIED = 5
 UNPRIVILEGED = "nobody"
+ESTABLISHED, TIME_WAIT, LISTENING = "01", "06", "0A"  # states of /proc/net/tcp
 
 
 def needs(program: str, package: str) -> str:
@@ -375,11 +376,22 @@ class Sink(Server):
                 names.add(os.path.basename(os.readlink(descriptor)))
         return names
 
+    def is_at_rest(self) -> bool:
+        """Whether it has read to its end whatever clients have sent: it has no connection and no open file (Linux)."""
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        states = {row[3] for row in rows if row[1] == self.endpoint}
+        return states <= {LISTENING, TIME_WAIT} and not any(name.startswith("m.") for name in self.open_files())
+
+    @property
+    def endpoint(self) -> str:
+        """As /proc/net/tcp has it."""
+        host = "".join(f"{int(part):02X}" for part in reversed(self.host.split(".")))
+        return f"{host}:{self.port:04X}"
+
     def connections(self) -> int:
         """How many clients are connected, accepted or not (Linux)."""
-        host = "".join(f"{int(part):02X}" for part in reversed(self.host.split(".")))
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-        return sum(row[2] == f"{host}:{self.port:04X}" and row[3] == "01" for row in rows)
+        return sum(row[2] == self.endpoint and row[3] == ESTABLISHED for row in rows)
 
     def wait(self, count: int, timeout: float = 30.0) -> list[Received]:
         """Wait until that many messages are there. Blocks: in an async test through asyncio.to_thread."""
