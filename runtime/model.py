@@ -12,6 +12,7 @@ from hsl.runtime.dsnrequest import DSNRequest
 from hsl.values import Value
 
 if TYPE_CHECKING:
+    from hsl.library.dkimtext import Signer
     from hsl.runtime.policies import Blocked, Permit
     from hsl.runtime.reply import Reply
 
@@ -318,6 +319,7 @@ class DSNPlan:
     from_address: Address | None = None
     from_name: bytes | None = None
     jobid: bytes = b""
+    signer: Signer | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

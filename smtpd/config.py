@@ -259,8 +259,17 @@ class Retry(Section):
     expire: Seconds = 5 * 86400.0
 
 
+class DKIMKey(Section):
+    """A signature by RFC 6376. The private key is a PEM file, of RSA or Ed25519."""
+
+    selector: str
+    domain: str
+    privatekey: Path
+
+
 class DSN(Section):
     transport: str | None = None  # default: the transport of the failed mail
+    dkim: DKIMKey | None = None  # sign notifications; From is of environment.hostname, or what SetDSN() says
     enabled: bool = True  # False: mail that cannot be delivered is deleted without a bounce
 
 

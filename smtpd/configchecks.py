@@ -12,8 +12,19 @@ from pathlib import Path
 
 from hsl.errors import near
 from hsl.smtpd.certificates import CertificateError, check_pair, read_certificates, read_file
-from hsl.smtpd.config import CONTROL_SOCKET, Budgets, ClamAV, Phases, Queues, ServerTLS, SpamAssassin, read_seconds
+from hsl.smtpd.config import (
+    CONTROL_SOCKET,
+    Budgets,
+    ClamAV,
+    DKIMKey,
+    Phases,
+    Queues,
+    ServerTLS,
+    SpamAssassin,
+    read_seconds,
+)
 from hsl.smtpd.policyconfig import check_policies
+from hsl.smtpd.transports import read_signer
 from hsl.smtpd.yamlfile import Document, KeyPath, dotted
 
 MAX_SOCKET_PATH = 107  # sockaddr_un
@@ -39,6 +50,7 @@ def check_references(document: Document, folder: Path) -> None:
         check_server(document, server, folder)
     for group in document.each("transportgroups"):
         check_known(document, (*group, "dsn", "transport"), "transport", names)
+        check_dkim(document, (*group, "dsn", "dkim"), folder)
         for transport in transports_of(document, group):
             check_known(document, (*transport, "session", "sourceip"), "address", texts(document, addresses))
     for path in document.each("addresses"):
@@ -207,6 +219,19 @@ def check_certificate(document: Document, path: KeyPath, folder: Path) -> None:
         except CertificateError as error:
             message = f"certificate and privatekey cannot be used together: {error}"
             document.findings.error("tls", message, document.key_span(path))
+
+
+def check_dkim(document: Document, path: KeyPath, folder: Path) -> None:
+    """A key that signs notifications."""
+    given = {name: document.text((*path, name)) for name in DKIMKey.model_fields}
+    file = given["privatekey"]
+    if file is None or not check_readable(document, (*path, "privatekey"), folder / file):
+        return
+    key = DKIMKey(selector=given["selector"] or "x", domain=given["domain"] or "x", privatekey=folder / file)
+    try:
+        read_signer(key)
+    except (OSError, ValueError) as error:
+        document.findings.error("dkim", str(error), document.key_span(path))
 
 
 def check_readable(document: Document, path: KeyPath, file: Path) -> bool:

@@ -112,6 +112,10 @@ def resolve_paths(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             more = tls.get("certificates")
             items = more if isinstance(more, list) else []
             places += [(item, key) for item in items for key in ("certificate", "privatekey")]
+    groups = copy.get("transportgroups")
+    for group in groups if isinstance(groups, list) else []:
+        dsn = group.get("dsn") if isinstance(group, dict) else None
+        places.append((dsn.get("dkim") if isinstance(dsn, dict) else None, "privatekey"))
     for section, key in places:
         if isinstance(section, dict) and isinstance(section.get(key), str):
             section[key] = str(folder / section[key])

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hsl.errors import CompileError, ScriptError
+from hsl.errors import CompileError, Diagnostic, ScriptError
 from hsl.library.ldap import LDAPProfile
 from hsl.loader import FileLoader
 from hsl.programs import Programs
@@ -57,6 +57,7 @@ from hsl.smtpd.scheduler import Scheduler
 from hsl.smtpd.server import Admission, SMTPServer
 from hsl.smtpd.shards import Shards, read_serial, shard_folder
 from hsl.smtpd.transports import TransportTable
+from hsl.source import Source, Span
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})
 LOCK_TRIES, LOCK_PAUSE = 10, 0.1  # tries and seconds for a shard in use: killed processes may still be going
@@ -87,6 +88,7 @@ class Prepared:
 
     config: Config
     hooks: Hooks
+    transports: TransportTable
     restart: list[str] = field(default_factory=list)
 
 
@@ -436,7 +438,12 @@ class Gateway:
     async def prepare(self, config: Config, loader: FileLoader | None = None) -> Prepared:
         """Compile the scripts of a new configuration; nothing changes yet. Raises CompileError."""
         hooks = await asyncio.to_thread(compile_hooks, config, self.programs, loader)
-        return Prepared(merge(self.config, config), hooks, restart_needed(self.config, config))
+        merged = merge(self.config, config)
+        try:
+            transports = await asyncio.to_thread(TransportTable, merged)
+        except (OSError, ValueError) as error:
+            raise CompileError([Diagnostic("error", "dkim", describe(error), Span(Source("", ""), 0, 0))]) from None
+        return Prepared(merged, hooks, transports, restart_needed(self.config, config))
 
     def take_over(self, prepared: Prepared) -> None:
         """Without a wait: a session or an attempt has either the old set or the new one."""
@@ -446,7 +453,7 @@ class Gateway:
         self.network.configure(network_policy(config), source_addresses(config))
         self._declare_metrics(config)
         self.scheduler.runner = self._runner(config, hooks.delivery)
-        self.scheduler.transports = TransportTable(config)
+        self.scheduler.transports = prepared.transports
         for server in config.servers:
             running = self.servers[server.id]
             if server.id in hooks.servers:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
+from hsl.errors import ScriptError
 from hsl.runtime.context import PostDeliveryContext, PreDeliveryContext
 from hsl.runtime.dsnrequest import DELAY, FAILURE, SUCCESS, wants
 from hsl.runtime.log import Log
@@ -759,6 +760,12 @@ class Scheduler:
         except (OSError, LookupError) as error:
             self.log.error("body-unreadable", queue=work.entry.id, reason=str(error))
             data = build(None)
+        signer = (work.dsn and work.dsn.signer) or work.route.signer
+        if signer is not None:
+            try:
+                data = signer.field(data, self.clock.time()) + data
+            except ScriptError as error:
+                self.log.error("dsn-unsigned", queue=work.entry.id, reason=error.message)
         transportid = work.route.dsn.transport or work.entry.transportid
         return dsn.notification(work.entry, data, transportid, self.clock.time(), work.dsn)
 

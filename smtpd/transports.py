@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hsl.errors import ScriptError
+from hsl.library.dkimtext import Signer, SignOptions, read_private_key
 from hsl.runtime.model import DeliveryPlan, QueueEntry, SourceIP
-from hsl.smtpd.config import DSN, Config, Retry, Session
+from hsl.smtpd.config import DSN, Config, DKIMKey, Retry, Session
+from hsl.values import Array
 
 
 class RouteError(Exception):
@@ -20,17 +23,21 @@ class Route:
     session: Session
     retry: Retry
     dsn: DSN
+    signer: Signer | None = None  # of notifications
 
 
 class TransportTable:
-    """The transports and source addresses of one configuration. A reload makes a new table."""
+    """The transports and source addresses of one configuration. A reload makes a new table.
+
+    Raises OSError and ValueError for DKIM keys that cannot be used.
+    """
 
     def __init__(self, config: Config) -> None:
-        self.routes = {
-            transport.id: Route(transport.id, transport.session, group.retry, group.dsn)
-            for group in config.transportgroups
-            for transport in group.transports
-        }
+        self.routes: dict[str, Route] = {}
+        for group in config.transportgroups:
+            signer = read_signer(group.dsn.dkim) if group.dsn.dkim else None
+            for transport in group.transports:
+                self.routes[transport.id] = Route(transport.id, transport.session, group.retry, group.dsn, signer)
         self.addresses = {address.id: address for address in config.addresses}
 
     def route(self, transportid: str) -> Route | None:
@@ -70,6 +77,27 @@ class TransportTable:
         if found is None:
             raise RouteError(f"unknown source address {addressid}")
         return SourceIP(address=found.address, helo=found.hostname, id=found.id)
+
+
+def read_signer(settings: DKIMKey) -> Signer:
+    """What signs notifications, with its key. Raises OSError and ValueError."""
+    key = settings.privatekey.read_bytes()
+    algorithm = b"ed25519-sha256" if is_ed25519(key) else b"rsa-sha256"
+    options = SignOptions.read("dkim", Array.record({b"algorithm": algorithm, b"timestamp": True}))
+    signer = Signer("dkim", settings.selector.encode(), settings.domain.encode(), key, options)
+    try:
+        signer.check(0.0)
+    except ScriptError as error:
+        wrong = error.message.removeprefix("dkim(): ").replace("parameter 1 (selector)", "selector")
+        wrong = wrong.replace("parameter 2 (domain)", "domain").replace("parameter 3 (key)", str(settings.privatekey))
+        raise ValueError(wrong) from None
+    return signer
+
+
+def is_ed25519(key: bytes) -> bool:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return isinstance(read_private_key(key), Ed25519PrivateKey)
 
 
 def octets(text: str | None) -> bytes | None:

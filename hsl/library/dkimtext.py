@@ -9,7 +9,7 @@ import re
 from base64 import b64decode
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hsl import bridge
 from hsl.builtins import Options, option
@@ -96,37 +96,59 @@ class VerifyOptions(Options):
     )
 
 
+class Signer(NamedTuple):
+    """How a script, or a configuration, wants messages signed. `function` stands in what its mistakes are told by."""
+
+    function: str
+    selector: bytes
+    domain: bytes
+    key: Value
+    options: SignOptions
+
+    def field(self, message: bytes, now: float, pause: Callable[[], None] = lambda: None) -> bytes:
+        """The complete header field `DKIM-Signature: …`, folded, with its final CRLF.
+
+        Line ends of the message that are not CRLF are signed as CRLF, which they become on the wire. Raises DKIMError
+        for a message or key that does not do, ScriptError for wrong options.
+        """
+        parsed = Message(message, pause)
+        plan = self.plan(parsed, now)
+        return sign_message(parsed, private_key(self.function, self.key, plan.algorithm), plan)
+
+    def check(self, now: float) -> None:
+        """Raises what signing a message with a From header would raise."""
+        private_key(self.function, self.key, self.plan(Message(b"From: a@example.com\r\n\r\n"), now).algorithm)
+
+    def plan(self, message: Message, now: float) -> Plan:
+        function, options = self.function, self.options
+        algorithm = options.algorithm.lower()
+        if algorithm not in DIGESTS:
+            raise ScriptError(f"{function}(): option algorithm: wanted rsa-sha256, ed25519-sha256 or rsa-sha1")
+        instance = arc_instance(function, options) if getattr(options, "arc", False) else None
+        if options.id:
+            raise ScriptError(f"{function}(): option id: {NO_PROFILES}")
+        tags = [
+            (b"d", want_name(function, "parameter 2 (domain)", self.domain)),
+            (b"s", want_name(function, "parameter 1 (selector)", self.selector)),
+        ]
+        tags += time_tags(function, options, now)
+        if options.identity is not None and instance is None:
+            tags.append((b"i", identity(function, options.identity, self.domain)))
+        return Plan(
+            algorithm=algorithm,
+            relaxed_header=is_relaxed(function, "canonicalization_header", options.canonicalization_header),
+            relaxed_body=is_relaxed(function, "canonicalization_body", options.canonicalization_body),
+            names=signed_names(function, message, options),
+            tags=tags,
+            arc_instance=instance,
+        )
+
+
 def sign(
     run: Run, function: str, message: bytes, selector: bytes, domain: bytes, key: Value, options: SignOptions
 ) -> bytes:
-    """The complete header field `DKIM-Signature: …`, folded, with its final CRLF.
-
-    Line ends of the message that are not CRLF are signed as CRLF, which they become on the wire. Raises DKIMError for
-    a message or key that does not do, ScriptError for wrong options.
-    """
-    algorithm = options.algorithm.lower()
-    if algorithm not in DIGESTS:
-        raise ScriptError(f"{function}(): option algorithm: wanted rsa-sha256, ed25519-sha256 or rsa-sha1")
-    instance = arc_instance(function, options) if getattr(options, "arc", False) else None
-    if options.id:
-        raise ScriptError(f"{function}(): option id: {NO_PROFILES}")
-    tags = [
-        (b"d", want_name(function, "parameter 2 (domain)", domain)),
-        (b"s", want_name(function, "parameter 1 (selector)", selector)),
-    ]
-    tags += time_tags(function, options, now(run))
-    if options.identity is not None and instance is None:
-        tags.append((b"i", identity(function, options.identity, domain)))
-    parsed = Message(message, breather(run))
-    plan = Plan(
-        algorithm=algorithm,
-        relaxed_header=is_relaxed(function, "canonicalization_header", options.canonicalization_header),
-        relaxed_body=is_relaxed(function, "canonicalization_body", options.canonicalization_body),
-        names=signed_names(function, parsed, options),
-        tags=tags,
-        arc_instance=instance,
-    )
-    return sign_message(parsed, private_key(function, key, algorithm), plan)
+    """The header field of a message's signature; others have their turns while a long one is hashed. See Signer."""
+    return Signer(function, selector, domain, key, options).field(message, now(run), breather(run))
 
 
 def breather(run: Run) -> Callable[[], None]:

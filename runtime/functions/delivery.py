@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from hsl.builtins import Chapter, Options, option
 from hsl.errors import ScriptError
+from hsl.library.dkimtext import Signer, SignOptions
 from hsl.run import Run
 from hsl.runtime.context import PostDeliveryContext, PreDeliveryContext, QueueContext, string, text
 from hsl.runtime.functions.arguments import (
@@ -19,7 +20,6 @@ from hsl.runtime.functions.arguments import (
     metadata_array,
     read_address,
     reason_lines,
-    refuse,
     show_address,
     tls_report,
     want_address,
@@ -73,7 +73,17 @@ class DSNOptions(Options):
     from_: bytes | Array | None = option(None, "The address in its From header.", name="from")
     from_name: bytes | None = option(None, "The name in its From header.")
     jobid: bytes | None = option(None, "A job id for its queue entry.")
-    dkim: Value = option(None, "Not supported in this version.")
+    dkim: Array | None = option(
+        None, "Sign it by DKIM: `selector`, `domain`, `key` (as signDKIM() takes them), and the options of signDKIM()."
+    )
+
+
+class DKIMOptions(SignOptions):
+    """How a notification is signed."""
+
+    selector: bytes | None = option(None, "The selector.")
+    domain: bytes | None = option(None, "The signing domain.")
+    key: Value = option(None, "The private key: PEM text or a key resource.")
 
 
 class RescheduleOptions(Options):
@@ -210,7 +220,8 @@ def get_metadata(run: Run) -> Array:
 def set_dsn(run: Run, options: DSNOptions) -> None:
     """Say how a notification looks that comes of this attempt: a bounce, or news of a delay.
 
-    It holds for this attempt. The option `dkim` is not supported in this version.
+    It holds for this attempt. A signature that the configuration's `dsn.dkim` asks for is replaced by that of the
+    option `dkim`.
 
     Example:
         SetDSN(["from" => "postmaster@example.com", "from_name" => "Example mail", "transportid" => "bounces"]);
@@ -219,7 +230,6 @@ def set_dsn(run: Run, options: DSNOptions) -> None:
 
 
 def keep_dsn(run: Run, function: str, options: DSNOptions) -> None:
-    refuse(function, options, "dkim")
     transport, recipient, origin = options.transportid, options.recipient, options.from_
     host(run, QueueContext).dsn = DSNPlan(
         transportid=None if transport is None else want_transport(run, function, transport),
@@ -228,7 +238,21 @@ def keep_dsn(run: Run, function: str, options: DSNOptions) -> None:
         from_address=None if origin is None else want_address(function, "option from", origin),
         from_name=options.from_name,
         jobid=options.jobid or b"",
+        signer=None if options.dkim is None else read_signer(run, function, options.dkim),
     )
+
+
+def read_signer(run: Run, function: str, given: Array) -> Signer:
+    """How a notification is to be signed, checked: when there is one, no script is there to hear of mistakes."""
+    options = DKIMOptions.read(function, given)
+    if options.selector is None or options.domain is None or options.key is None:
+        raise ScriptError(f"{function}(): option dkim: wanted selector, domain and key")
+    signer = Signer(function, options.selector, options.domain, options.key, options)
+    try:
+        signer.check(host(run, QueueContext).services.clock.time())
+    except ScriptError as error:
+        raise ScriptError(f"{function}(): option dkim: {error.message.removeprefix(f'{function}(): ')}") from None
+    return signer
 
 
 @before.function("Try", halts=True)
