@@ -69,10 +69,10 @@ def write_manual(folder: Path) -> None:
 
 def select(stage: str | None, name: str | None) -> list[Entry]:
     """The functions and classes asked for; a method by its full name. Exits with a hint when there is no such one."""
-    from hsl.runtime.stages import STAGES
+    from hsl.runtime.stages import STAGES, unknown_stage
 
     if stage is not None and stage not in STAGES:
-        raise click.UsageError(f"there is no stage {stage!r}: {', '.join(STAGES)}")
+        raise click.UsageError(unknown_stage(stage))
     found = [item for item in every_entry() if stage is None or item.stages is None or stage in item.stages]
     if name is None:
         return found

@@ -65,7 +65,7 @@ def findings(file: Path, stage: str | None, root: Path | None) -> list[Diagnosti
 def environment_for(file: Path, stage: str | None, root: Path | None) -> Environment:
     """What the script may use. Raises click.UsageError for an unknown stage."""
     from hsl.cli.scripts import loader_for, plain_environment
-    from hsl.runtime.stages import STAGES, environment
+    from hsl.runtime.stages import STAGES, environment, unknown_stage
 
     if stage is None and file.stem in STAGES:
         stage = file.stem
@@ -73,7 +73,7 @@ def environment_for(file: Path, stage: str | None, root: Path | None) -> Environ
     if stage is None:
         return plain_environment(loader)
     if stage not in STAGES:
-        raise click.UsageError(f"there is no stage {stage!r}: {', '.join(STAGES)}")
+        raise click.UsageError(unknown_stage(stage))
     return environment(stage, loader)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hsl.cli.scripts import Unreadable, read_file, shown_path
-from hsl.errors import ScriptError, near
+from hsl.errors import ScriptError
 from hsl.evaluator import Program
 from hsl.run import Budget, Run
 from hsl.runtime.clock import SystemClock
@@ -55,7 +55,7 @@ from hsl.runtime.rates import MemoryRates
 from hsl.runtime.runner import Services, StageRunner
 from hsl.runtime.scanners import EmbeddedOutbreakScanner, EmbeddedSpamScanner, EmbeddedVirusScanner, SpamdScanner
 from hsl.runtime.slots import MemorySlots
-from hsl.runtime.stages import STAGES
+from hsl.runtime.stages import STAGES, unknown_stage
 from hsl.runtime.verdict import Verdict, VerdictReached
 from hsl.shared import SharedStore
 from hsl.values import Value
@@ -151,8 +151,7 @@ class Workbench:
         `root`: where scripts may read files; `ffi`: whether they may call C functions.
         """
         if scene.stage not in STAGES:
-            hint = near(scene.stage, STAGES) or f"there are {', '.join(STAGES)}"
-            raise UsageError(f"there is no stage {scene.stage!r}; {hint}")
+            raise UsageError(unknown_stage(scene.stage))
         unknown = set(settings) - {"rate", "spam"}
         if unknown:
             raise UsageError(f"--set knows rate and spam, not {', '.join(sorted(unknown))}")

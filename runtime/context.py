@@ -686,9 +686,13 @@ class EodContext(MessageContext):
 
 
 def eod_transaction(context: EodContext) -> Array:
-    """`$transaction` of a whole message: also when it came."""
+    """`$transaction` of a whole message: also when it came, and the parameters of RCPT under 2019's name."""
     transaction = transaction_array(context.transaction)
     transaction.set(b"ts", context.ts)
+    recipients = [recipient_array(item) for item in context.transaction.recipients]
+    for item, recipient in zip(recipients, context.transaction.recipients, strict=True):
+        item.set(b"recipientparams", parameters(recipient.params))
+    transaction.set(b"recipients", Array.of(recipients))
     return transaction
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from hsl.builtins import Chapter, Registry
 from hsl.compiler import Environment, Loader, Variable
+from hsl.errors import near
 from hsl.library import core_registry
 from hsl.runtime.functions import (
     attachments,
@@ -567,6 +568,16 @@ TABLE: tuple[Stage, ...] = (
     ),
 )
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in TABLE}
+ABSENT: Mapping[str, str] = {  # stages of the references that there are not, and why
+    "api": "it decides who may log in to the vendor's web interface",
+    "proxy": "sessions are not relayed command by command; the stages of the server decide",
+}
+
+
+def unknown_stage(name: str) -> str:
+    """What to say of a name that is no stage's."""
+    hint = f": {ABSENT[name]}" if name in ABSENT else f"; {near(name, STAGES) or 'there are ' + ', '.join(STAGES)}"
+    return f"there is no stage {name!r}{hint}"
 
 
 def registry(stage: str) -> Registry:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from hsl.errors import Diagnostic, near
-from hsl.smtpd.config import CONTROL_SOCKET, Config, Queues
+from hsl.smtpd.config import CONTROL_SOCKET, Config, Phases, Queues
 from hsl.smtpd.configchecks import check_references
 from hsl.smtpd.yamlfile import ConfigError, Document, KeyPath, dotted, fail, read_yaml
 
@@ -161,8 +161,13 @@ def misspelt(document: Document, path: KeyPath) -> bool:
 
 def report_unknown(document: Document, path: KeyPath) -> None:
     """An unknown key, with the nearest valid one, the section that has it, or all that are known here."""
+    from hsl.runtime.stages import ABSENT  # here: `hsl queue` needs no stages
+
     key = str(path[-1])
     model = model_at(path[:-1])
+    if model is Phases and key in ABSENT:
+        document.findings.error("key", f"there is no stage {key!r}", document.key_span(path), ABSENT[key])
+        return
     names = list(keys_of(model)) if model else []
     hint = near(key, names, "did you mean '{}'?")
     if hint is None:

@@ -274,6 +274,7 @@ def test_a_score_of_spamd(invoke: Invoke, script: Script, tmp_path: Path) -> Non
 
 WRONG = [
     (["--stage", "rcpto"], "there is no stage 'rcpto'; did you mean rcptto?"),
+    (["--stage", "proxy"], "there is no stage 'proxy': sessions are not relayed command by command; the stages of"),
     (["--stage", "data", "--ip", "1.2.3"], "'1.2.3' is not an IP address"),
     (["--stage", "data", "--set", "rate"], "wanted NAME=VALUE, got 'rate'"),
     (["--stage", "data", "--set", "rates=memory"], "--set knows rate and spam, not rates"),

@@ -209,6 +209,14 @@ async def test_the_sender_for_scanners_is_the_transactions(world: Any) -> None:
     )  # fmt: skip
 
 
+async def test_the_parameters_of_a_recipient_have_two_names(world: Any) -> None:
+    world.transaction.recipients = [Recipient(Address.of(b"bob@example.com"), "outbound", {"NOTIFY": "NEVER"})]
+    script = 'foreach ($transaction["recipients"] as $r) echo $r["params"]["NOTIFY"] . $r["recipientparams"]["NOTIFY"];'
+    runner = world.runner(eod=script)
+    await run_message(runner, world.connection, world.transaction, Message(BytesBody(MAIL)))
+    assert world.logged("echo", "NEVERNEVER")
+
+
 async def test_without_an_eod_hook_the_data_stage_decides(world: Any) -> None:
     world.transaction.recipients = [Recipient(Address.of(b"bob@example.com"), "outbound")]
     runner = world.runner(data='Reject("data");')

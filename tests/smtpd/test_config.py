@@ -82,6 +82,7 @@ BAD = [
     ("{path: spool}", "", "15:8", "queues: wanted a mapping (key: value), got nothing", ""),
     ("[{port: 2525}]", "[]", "4:16", "wanted at least 1 item, got an empty list", ""),
     ("rcptto.hsl", "rcpto.hsl", "7:22", "no script 'rcpto.hsl' in ", "did you mean 'rcptto.hsl'?"),
+    ("rcptto: {hook", "proxy: {hook", "7:7", "there is no stage 'proxy'", "the stages of the server decide"),
     (
         "rcptto: {hook: rcptto.hsl}",
         "{data: {hook: rcptto.hsl}, eod: {hook: auth.hsl}}",

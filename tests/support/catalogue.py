@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 from hsl.builtins import BuiltinClass
 from hsl.cli.manual import Entry, as_object, every_entry
 from hsl.library.absent import DIFFERENCES
+from hsl.runtime.stages import ABSENT
 
 DATA = Path(__file__).parents[1] / "data"
 ERAS = {"2015-04": "2015", "earlier": "2019", "2019-12": "2019"}  # sections of the older names; `earlier`: deprecated
 CONSTRUCTS = frozenset({"isset", "unset", "echo"})  # statements and expressions of the language, not functions
 CALLED = frozenset({"FFIFunction"})  # what FFI->func() gives: a value to be called, not a name
-LATER = frozenset({"proxy"})  # stages that there are not
+LATER = frozenset(ABSENT)  # stages that there are not
 ERRATA = {  # what the catalogue says otherwise than it can be meant, and what we take
     "str_chunk: lenght": "a number",
     "str_chunk: firstlenght": "a number",
