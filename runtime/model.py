@@ -291,6 +291,7 @@ class DeliveryPlan:
     username: bytes | None = None
     password: bytes | None = None
     connect_timeout: float = 30.0
+    pooling: bool = True  # take an idle connection, and keep it for others afterwards
     protocol: str = "smtp"  # or lmtp
     senderparams: dict[str, str] = field(default_factory=dict)  # of MAIL; an empty value: the keyword alone
     recipientparams: dict[str, str] = field(default_factory=dict)  # of RCPT

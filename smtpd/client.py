@@ -265,7 +265,7 @@ class Deliverer:
     async def try_target(self, order: Order, target: Target) -> tuple[Attempt, bool]:
         """One address, on an idle connection if there is one: the outcome, and whether the walk ends with it."""
         key = pool_key(order, target)
-        dialogue = self.pool.take(key)
+        dialogue = self.pool.take(key) if order.plan.pooling else None
         if dialogue is not None:
             try:
                 return await self.transact(order, target, key, dialogue), True
@@ -378,8 +378,10 @@ class Deliverer:
             keep = not refused and not (dialogue.used > 1 and stale(failed))
             raise
         finally:
-            if keep:
+            if keep and order.plan.pooling:
                 self.pool.give(key, dialogue)
+            elif keep:
+                self.pool.finish(dialogue)
             else:
                 dialogue.abort()
 

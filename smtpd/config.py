@@ -335,12 +335,22 @@ class GroupingSettings(Section):
     groupings: list[GroupingItem] = []
 
 
+class Pooling(Section):
+    """Connections to next hops that are kept for the next mail."""
+
+    timeout: Seconds = 10.0  # how long an unused one is kept; 0: every mail has its own
+    transactions: int = Field(default=100, ge=1)  # of one connection
+    age: Seconds = 300.0  # of one connection
+    size: int = Field(default=200, ge=0)  # unused ones
+
+
 class Queues(Section):
     path: Path = Path("/var/spool/hslmta")
     predelivery: Phase = Phase()
     postdelivery: Phase = Phase()
     concurrency: int = Field(default=200, ge=1)  # delivery attempts at once; on top, as many that take over a second
     concurrency_per_destination: int | None = Field(default=None, ge=1)  # default: a quarter of them, at least 20
+    pooling: Pooling = Pooling()
     free: Bytes = 64 * 1024 * 1024  # below this much free disk MAIL gets 452
     policies: list[QueuePolicy] = []
     grouping: GroupingSettings = GroupingSettings()

@@ -136,6 +136,7 @@ class Dialogue:
         self.id = str(uuid.uuid4())
         self.greeting: tuple[str, ...] = ()
         self.localip: str = plain.get_extra_info("sockname")[0]
+        self.opened = asyncio.get_running_loop().time()
         self.used = 0  # transactions begun
         self.dirty = False  # an unfinished transaction stands: RSET before the next one
 

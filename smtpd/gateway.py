@@ -52,6 +52,7 @@ from hsl.smtpd.inline import InlineClient
 from hsl.smtpd.limits import plain_ip
 from hsl.smtpd.monitor import Monitor
 from hsl.smtpd.policyconfig import configure_policies
+from hsl.smtpd.pool import PoolLimits
 from hsl.smtpd.reload import merge, restart_needed
 from hsl.smtpd.scheduler import Scheduler
 from hsl.smtpd.server import Admission, SMTPServer
@@ -297,12 +298,14 @@ class Gateway:
     async def _listen(self, stack: AsyncExitStack, hooks: Hooks) -> None:
         """Control socket, listeners, delivery. The listeners come last that may fail."""
         config = self.config
+        pooling = config.queues.pooling
         deliverer = Deliverer(
             resolver=self.resolver,
             hostname=config.environment.hostname,
             log=self.log,
             local_addresses=self.is_listener,
             policies=self.policies,
+            limits=PoolLimits(pooling.timeout, pooling.transactions, pooling.age, pooling.size),
         )
         stack.push_async_callback(deliverer.close)
         self.client = InlineClient(deliverer, lambda: self.scheduler.transports)

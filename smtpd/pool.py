@@ -30,10 +30,17 @@ class PoolKey:
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """`idle`: seconds that an unused connection is kept, 0 for none; `transactions` of one; `total` idle ones."""
+    """What is kept.
+
+    idle           seconds that an unused connection is kept, 0 for none
+    transactions   of one connection
+    age            seconds after which one is not kept any more
+    total          idle ones
+    """
 
     idle: float = 10.0
     transactions: int = 100
+    age: float = 300.0
     total: int = 200
 
 
@@ -58,10 +65,12 @@ class Pool:
 
     def give(self, key: PoolKey, dialogue: Dialogue) -> None:
         """Hand a connection back after a transaction; the caller must not use it any more."""
-        if self.closed or self.limits.idle <= 0 or dialogue.used >= self.limits.transactions or not dialogue.alive:
+        now = asyncio.get_running_loop().time()
+        idle = min(self.limits.idle, dialogue.opened + self.limits.age - now)
+        if self.closed or idle <= 0 or dialogue.used >= self.limits.transactions or not dialogue.alive:
             self.finish(dialogue)
             return
-        timer = asyncio.get_running_loop().call_later(self.limits.idle, self.expire, dialogue)
+        timer = asyncio.get_running_loop().call_later(idle, self.expire, dialogue)
         self.idle[dialogue] = (key, timer)
         self.by_key.setdefault(key, []).append(dialogue)
         while len(self.idle) > self.limits.total:

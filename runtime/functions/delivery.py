@@ -60,7 +60,7 @@ class TryOptions(ServerOptions):
         None, "The recipient: an address, or its `localpart`, `domain` and `params`."
     )
     jobid: bytes | None = option(None, "A job id for the queue entry.")
-    pooling: bool = option(False, "Without effect: every attempt has a connection of its own.")
+    pooling: bool = option(True, "Take an idle connection to the host, and keep it for others; false: one of its own.")
     sourceip_random: bool = option(True, "Take any of several source addresses; false takes the first.")
 
 
@@ -282,6 +282,7 @@ def apply_envelope(context: PreDeliveryContext, options: TryOptions) -> None:
     if options.recipient is not None:
         plan.recipient = want_address("Try", "option recipient", options.recipient)
         plan.recipientparams |= read_params("option recipient", options.recipient)
+    plan.pooling = options.pooling
     if options.jobid is not None:
         context.entry.jobid = options.jobid
 

@@ -214,7 +214,7 @@ async def test_the_set_functions_change_the_plan(world: Any) -> None:
 async def test_try_options(world: Any) -> None:
     script = """Try(["host" => "192.0.2.1", "port" => 26, "helo" => "h", "sourceip" => [["id" => "2", "helo" => "x"]],
         "sender" => "", "recipient" => "r@t.example", "saslusername" => "u", "saslpassword" => "p",
-        "tls" => "require", "connect_timeout" => 5, "jobid" => "j", "protocol" => "smtp"]);"""
+        "tls" => "require", "connect_timeout" => 5, "jobid" => "j", "protocol" => "smtp", "pooling" => false]);"""
     verdict, context = await before(world, script)
     plan = context.plan
     assert verdict.action == "try"
@@ -223,6 +223,8 @@ async def test_try_options(world: Any) -> None:
     assert (plan.source.address, plan.source.helo) == ("10.0.0.2", "x")
     assert (plan.sender.path, plan.recipient.path, plan.username, plan.password) == (b"", b"r@t.example", b"u", b"p")
     assert context.entry.jobid == b"j"
+    assert not plan.pooling
+    assert (await before(world, "Try([]);"))[1].plan.pooling
 
 
 SOURCES = [

@@ -176,6 +176,35 @@ async def test_the_limit_of_transactions() -> None:
         assert [session.count("MAIL") for session in verbs(peer)] == [2, 2, 1]
 
 
+async def test_the_limit_of_age() -> None:
+    async with Peer().serve() as peer, Client(age=30.0) as client:
+        assert (await client.send(peer.port)).delivered
+        [dialogue] = client.deliverer.pool.idle
+        dialogue.opened -= 31.0
+        assert (await client.send(peer.port)).delivered  # it is there, and this is its last
+        assert not client.deliverer.pool.idle
+        assert (await client.send(peer.port)).delivered
+        assert [session.count("MAIL") for session in verbs(peer)] == [2, 1]
+
+
+async def test_an_unused_connection_is_not_kept_beyond_its_age() -> None:
+    async with Peer().serve() as peer, Client(idle=3600.0, age=0.1) as client:
+        await client.send(peer.port)
+        async with asyncio.timeout(DEADLINE):
+            await peer.ended.wait()
+        assert verbs(peer) == [["EHLO", *MAIL, "QUIT"]]
+
+
+async def test_an_attempt_that_wants_a_connection_of_its_own() -> None:
+    async with Peer().serve() as peer, Client() as client:
+        for pooling in (True, False, True):
+            assert (await client.send(peer.port, pooling=pooling)).delivered
+        assert [session.count("MAIL") for session in verbs(peer)] == [2, 1]
+        async with asyncio.timeout(DEADLINE):
+            while "QUIT" not in verbs(peer)[1]:
+                await asyncio.sleep(0.01)
+
+
 async def test_the_limit_of_idle_connections() -> None:
     async with Peer().serve() as peer, Client(total=1) as client:
         await client.send(peer.port)
