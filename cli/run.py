@@ -228,3 +228,7 @@ def storage(entry: QueueEntry) -> Iterator[str]:
         yield f"delay={entry.due - entry.ts:g}"
     if entry.jobid:
         yield f"jobid={shown(entry.jobid)}"
+    if entry.tenantid:
+        yield f"tenantid={shown(entry.tenantid)}"
+    if entry.priority:
+        yield f"priority={entry.priority}"

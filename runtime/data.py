@@ -84,6 +84,8 @@ class Destination:
     transportid: str | None = None
     metadata: dict[bytes, bytes] | None = None
     jobid: bytes = b""
+    tenantid: bytes = b""
+    priority: int = 0
     quotas: tuple[bytes, ...] = ()
     delay: float | None = None
     quarantine: str = ""
@@ -138,6 +140,8 @@ def make_entry(context: DataContext, version: Version, destination: Destination,
         saslusername=context.saslusername,
         metadata=state.metadata | (destination.metadata or {}),
         jobid=destination.jobid,
+        tenantid=destination.tenantid,
+        priority=destination.priority,
         quotas=destination.quotas,
         actionid=state.actionid,
         size=version.size,

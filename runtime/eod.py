@@ -55,6 +55,8 @@ class Envelope:
     transportid: str
     metadata: dict[bytes, bytes]
     jobid: bytes = b""
+    tenantid: bytes = b""
+    priority: int = 0
     quotas: tuple[bytes, ...] = ()
     delay: float = 0.0  # seconds
     hold: bool = False
@@ -85,6 +87,8 @@ def queue_message(context: EodContext, envelope: Envelope) -> int:
         saslusername=context.saslusername,
         metadata=envelope.metadata,
         jobid=envelope.jobid,
+        tenantid=envelope.tenantid,
+        priority=envelope.priority,
         quotas=envelope.quotas,
         actionid=state.actionid,
         size=version.size,

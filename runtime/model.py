@@ -185,6 +185,8 @@ class QueueEntry:
     saslusername: bytes = b""
     metadata: dict[bytes, bytes] = field(default_factory=dict)
     jobid: bytes = b""
+    tenantid: bytes = b""  # whose mail it is, for policies
+    priority: int = 0  # 1: it has a lane of its own beside the other mail of its destination
     quotas: tuple[bytes, ...] = ()  # what it counts for while it is queued
     actionid: int = 1
     size: int = 0

@@ -17,6 +17,7 @@ from hsl.runtime.functions.arguments import (
     want_delay,
     want_metadata,
     want_parameters,
+    want_priority,
     want_quotas,
     want_transport_id,
 )
@@ -35,6 +36,8 @@ class QueueMailOptions(Options):
 
     metadata: Array | None = option(None, "Metadata for the entry: string keys and values.")
     jobid: bytes | None = option(None, "A job id for the entry.")
+    tenantid: bytes | None = option(None, "Whose mail it is: a name for policies of the queue.")
+    priority: int = option(0, "1 goes beside the other mail of its destination, not behind it.")
     quotas: Array | None = option(None, "Names of quotas that the entry counts for.")
     hold: bool = option(False, "Put the entry on hold.")
     delay: float = option(0.0, "Wait before the first attempt.", unit="seconds")
@@ -55,6 +58,8 @@ async def queue_mail(
         serverid=context.serverid,
         metadata=want_metadata("queue", "option metadata", chosen.metadata) if chosen.metadata else {},
         jobid=chosen.jobid or b"",
+        tenantid=chosen.tenantid or b"",
+        priority=want_priority("queue", chosen.priority),
         quotas=want_quotas("queue", chosen.quotas),
         ts=now,
         state=HOLD if chosen.hold else DEFER if delay else ACTIVE,

@@ -15,11 +15,11 @@ from hsl.errors import ScriptError, near
 from hsl.regex import compile_pattern
 from hsl.runtime.model import QueueEntry
 
-FIELDS = ("transportid", "recipientdomain", "jobid", "localip", "grouping", "remoteip", "remotemx")
-EARLY = frozenset({"transportid", "recipientdomain", "jobid"})
+FIELDS = ("tenantid", "transportid", "recipientdomain", "jobid", "localip", "grouping", "remoteip", "remotemx")
+EARLY = frozenset({"tenantid", "transportid", "recipientdomain", "jobid"})
 HOSTS = frozenset({"recipientdomain", "grouping", "remotemx"})
 ADDRESSES = frozenset({"localip", "remoteip"})
-FREE_TEXT = frozenset({"jobid"})  # may begin with any character
+FREE_TEXT = frozenset({"jobid", "tenantid"})  # may begin with any character
 GROUP = "&"  # before the id of a grouping, where a domain could stand
 
 Facts: TypeAlias = Mapping[str, str]
@@ -32,6 +32,7 @@ def facts_of(entry: QueueEntry) -> dict[str, str]:
         "transportid": entry.transportid,
         "recipientdomain": entry.recipient.host.decode("utf-8", "replace"),
         "jobid": entry.jobid.decode("utf-8", "replace"),
+        "tenantid": entry.tenantid.decode("utf-8", "replace"),
     }
 
 

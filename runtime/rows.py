@@ -15,7 +15,7 @@ from hsl.runtime.model import ACTIVE, HOLD, Address, QueueEntry
 
 FIXED = (
     "id", "body", "transactionid", "serverid", "senderip", "senderhelo", "saslusername", "jobid", "actionid", "size",
-    "eightbit", "smtputf8", "ts", "quarantine", "dsn",
+    "eightbit", "smtputf8", "ts", "quarantine", "dsn", "tenantid", "priority",
 )  # fmt: skip
 CHANGING = (
     "quotas", "state", "due", "retry", "metadata", "error", "transportid",
@@ -35,7 +35,7 @@ def entry_row(entry: QueueEntry) -> Row:
     return (
         entry.id, entry.body, plain(entry.transaction), plain(entry.serverid), plain(entry.senderip), entry.senderhelo,
         entry.saslusername, entry.jobid, entry.actionid, entry.size, entry.eightbit, entry.smtputf8, entry.ts,
-        plain(entry.quarantine), dsnrequest.pack(entry.dsn), *changing_row(entry),
+        plain(entry.quarantine), dsnrequest.pack(entry.dsn), entry.tenantid, entry.priority, *changing_row(entry),
     )  # fmt: skip
 
 
@@ -64,8 +64,9 @@ def entry_of(row: Row) -> QueueEntry:
         id=row[0], body=row[1], transaction=row[2], serverid=row[3], senderip=row[4], senderhelo=row[5],
         saslusername=row[6], jobid=row[7], actionid=row[8], size=row[9], eightbit=bool(row[10]),
         smtputf8=bool(row[11]), ts=row[12], quarantine=row[13], dsn=dsnrequest.unpack(row[14]),
-        quotas=unpack_quotas(row[15]), state=row[16], due=row[17], retry=row[18], metadata=unpack_metadata(row[19]),
-        error=row[20], transportid=row[21], sender=Address(row[22], row[23]), recipient=Address(row[24], row[25]),
+        tenantid=row[15], priority=row[16],
+        quotas=unpack_quotas(row[17]), state=row[18], due=row[19], retry=row[20], metadata=unpack_metadata(row[21]),
+        error=row[22], transportid=row[23], sender=Address(row[24], row[25]), recipient=Address(row[26], row[27]),
     )  # fmt: skip
 
 

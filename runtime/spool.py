@@ -32,7 +32,7 @@ from hsl.runtime.model import HOLD, Body
 from hsl.runtime.protocols import QueueFull
 from hsl.runtime.rows import CHANGING, COLUMNS, ID, Row, numbered
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 ROW_LIMIT = 64 * 1024  # bytes of body kept in the database; a larger one is a file
 CHUNK = 64 * 1024
 ROWS = 32  # rows of one statement
@@ -56,6 +56,7 @@ CREATE TABLE entry (
     jobid BLOB NOT NULL, actionid INTEGER NOT NULL, size INTEGER NOT NULL,
     eightbit INTEGER NOT NULL, smtputf8 INTEGER NOT NULL, ts REAL NOT NULL, quarantine TEXT NOT NULL,
     quotas TEXT NOT NULL DEFAULT '[]', dsn TEXT NOT NULL DEFAULT '',
+    tenantid BLOB NOT NULL DEFAULT x'', priority INTEGER NOT NULL DEFAULT 0,
     state TEXT NOT NULL CHECK (state IN ('active', 'defer', 'hold')), due REAL NOT NULL, retry INTEGER NOT NULL,
     metadata TEXT NOT NULL, error TEXT NOT NULL, transportid TEXT NOT NULL,
     senderlocal BLOB NOT NULL, senderdomain BLOB NOT NULL,
@@ -66,6 +67,8 @@ MIGRATIONS = {
     1: "ALTER TABLE entry ADD COLUMN quotas TEXT NOT NULL DEFAULT '[]'",
     2: "ALTER TABLE entry ADD COLUMN dsn TEXT NOT NULL DEFAULT ''",
     3: "CREATE INDEX body_file ON body (file) WHERE file IS NOT NULL",
+    4: "ALTER TABLE entry ADD COLUMN tenantid BLOB NOT NULL DEFAULT x''; "
+    "ALTER TABLE entry ADD COLUMN priority INTEGER NOT NULL DEFAULT 0",
 }
 INSERT_BODY = "INSERT INTO body (id, size, file, data) VALUES {rows}"
 INSERT_ENTRY = f"INSERT INTO entry ({', '.join(COLUMNS)}) VALUES {{rows}}"

@@ -60,10 +60,9 @@ def later(name: str, kind: str, reason: str) -> Variable:
 
 
 NO_PLUGINS = "there are no plugins"
-NO_PRIORITIES = "mail and sessions have no priorities"
+NO_PRIORITIES = "sessions have no priorities"
 NO_PROXY = "servers do not take the PROXY protocol"
 NO_SUBMISSION = "messages come by SMTP only"
-NO_TENANTS = "there are no tenants"
 
 ADDRESS = (
     Variable("localpart", "string", "The part before the @, case as it came"),
@@ -201,9 +200,9 @@ QUEUED = (
             Variable("recipient", "string", "The recipient's address, lower case"),
             Variable("recipientaddress", "array", "The recipient's address in its two parts", keys=ADDRESS),
             Variable("transportid", "string", "The transport's id"),
-            later("tenantid", "string", NO_TENANTS),
+            Variable("tenantid", "string", "Whose mail it is, if somebody said"),
             Variable("jobid", "string", "The job id, if there is one"),
-            later("priority", "number", NO_PRIORITIES),
+            Variable("priority", "number", "1: it goes beside the other mail of its destination; 0"),
             Variable("size", "number", "The size in bytes"),
             Variable(
                 "file",

@@ -289,7 +289,7 @@ class Address(Section):
 
 
 PolicyField = Literal[
-    "transportid", "recipientdomain", "jobid", "localip", "grouping", "remoteip", "remotemx",
+    "tenantid", "transportid", "recipientdomain", "jobid", "localip", "grouping", "remoteip", "remotemx",
 ]  # fmt: skip
 
 

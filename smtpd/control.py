@@ -139,6 +139,8 @@ def describe(queue: QueueView, entry: QueueEntry) -> Answer:
         "saslusername": text_of(entry.saslusername),
         "metadata": {text_of(key): text_of(value) for key, value in entry.metadata.items()},
         "jobid": text_of(entry.jobid),
+        "tenantid": text_of(entry.tenantid),
+        "priority": entry.priority,
         "size": entry.size,
         "ts": entry.ts,
         "due": entry.due,

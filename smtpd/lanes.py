@@ -19,19 +19,22 @@ MAX_WIDTHS = 10_000  # destinations whose width is remembered
 
 
 class Lane(NamedTuple):
-    """`host`: the transport's, where it has one."""
+    """`host`: the transport's, where it has one. Mail with `priority` has a lane beside the others'."""
 
     transportid: str
     domain: bytes
     host: str = ""
+    priority: int = 0
 
     @property
     def destination(self) -> Lane:
-        return Lane(self.transportid, b"", self.host) if self.host else self
+        if self.host:
+            return Lane(self.transportid, b"", self.host)
+        return self._replace(priority=0) if self.priority else self
 
 
 def lane_of(entry: QueueEntry, host: str | None = None) -> Lane:
-    return Lane(entry.transportid, entry.recipient.host, host or "")
+    return Lane(entry.transportid, entry.recipient.host, host or "", entry.priority)
 
 
 def share_of(concurrency: int) -> int:

@@ -30,6 +30,8 @@ class QueueOptions(Options):
 
     metadata: Array | None = option(None, "Metadata for the queue entry: string keys and values.")
     jobid: bytes | None = option(None, "A job id for the queue entry.")
+    tenantid: bytes | None = option(None, "Whose mail it is: a name for policies of the queue.")
+    priority: int | None = option(None, "1 goes beside the other mail of its destination, not behind it.")
     quotas: Array | None = option(None, "Names of quotas that the entry counts for.")
     hold: bool = option(False, "Put the entry on hold.")
     delay: float = option(0.0, "Wait before the first attempt.", unit="seconds")

@@ -263,6 +263,12 @@ def want_parameters(function: str, where: str, parameters: Array) -> dict[str, s
     return result
 
 
+def want_priority(function: str, priority: int) -> int:
+    if priority not in (0, 1):
+        raise ScriptError(f"{function}(): option priority: wanted 0 or 1, got {priority}")
+    return priority
+
+
 def want_quota(function: str, where: str, name: Value) -> bytes:
     """The name of a quota."""
     if not isinstance(name, bytes) or not 1 <= len(name) <= MAX_QUOTA_NAME:

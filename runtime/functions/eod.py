@@ -21,6 +21,7 @@ from hsl.runtime.functions.arguments import (
     want_address,
     want_delay,
     want_metadata,
+    want_priority,
     want_quotas,
     want_transport,
 )
@@ -109,6 +110,8 @@ class EODMailMessage(MailMessage):
                 transportid=want_transport(run, QUEUE, transportid),
                 metadata=want_metadata(QUEUE, "option metadata", options.metadata) if options.metadata else {},
                 jobid=options.jobid or b"",
+                tenantid=options.tenantid or b"",
+                priority=want_priority(QUEUE, options.priority or 0),
                 quotas=want_quotas(QUEUE, options.quotas),
                 delay=want_delay(QUEUE, "option delay", options.delay),
                 hold=options.hold,

@@ -14,6 +14,7 @@ from hsl.runtime.functions.arguments import (
     refuse,
     want_address,
     want_metadata,
+    want_priority,
     want_quotas,
     want_transport,
 )
@@ -32,6 +33,8 @@ class MailOptions(Options):
     headers: Array | None = option(None, "Headers, name to value; they replace those of that name.")
     metadata: Array | None = option(None, "Metadata for the queue entry: string keys and values.")
     jobid: bytes | None = option(None, "A job id for the queue entry.")
+    tenantid: bytes | None = option(None, "Whose mail it is: a name for policies of the queue.")
+    priority: int = option(0, "1 goes beside the other mail of its destination, not behind it.")
     quotas: Array | None = option(None, "Names of quotas that the entry counts for.")
     transportid: bytes | None = option(None, "The transport (the form without a transport parameter).")
     serverid: bytes | None = option(None, "The server that stands in the queue entry (2015).")
@@ -89,6 +92,8 @@ async def mail(
         serverid=context.serverid if chosen.serverid is None else text(chosen.serverid),
         metadata={} if chosen.metadata is None else want_metadata("mail", "option metadata", chosen.metadata),
         jobid=chosen.jobid or b"",
+        tenantid=chosen.tenantid or b"",
+        priority=want_priority("mail", chosen.priority),
         quotas=want_quotas("mail", chosen.quotas),
         ts=now,
         due=now,

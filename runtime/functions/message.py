@@ -28,6 +28,7 @@ from hsl.runtime.functions.arguments import (
     want_address,
     want_delay,
     want_metadata,
+    want_priority,
     want_quotas,
     want_transport,
 )
@@ -54,6 +55,8 @@ class QueueOptions(Options):
     transportid: bytes | None = option(None, "The transport.")
     metadata: Array | None = option(None, "Metadata in addition to SetMetaData().")
     jobid: bytes | None = option(None, "A job id for the queue entry.")
+    tenantid: bytes | None = option(None, "Whose mail it is: a name for policies of the queue.")
+    priority: int = option(0, "1 goes beside the other mail of its destination, not behind it.")
     done: bool = option(True, "End the script; false goes on, for a further action.")
     reason: bytes | Array | None = option(None, "The text of the reply; an array has its lines.")
     reply_codes: Array | None = option(None, "The reply's `code` (number) and `enhanced` (array of three numbers).")
@@ -85,6 +88,8 @@ def destination(
         transportid=None if transport is None else want_transport(run, function, transport),
         metadata=None if metadata is None else want_metadata(function, "option metadata", metadata),
         jobid=options.jobid or b"",
+        tenantid=options.tenantid or b"",
+        priority=want_priority(function, options.priority),
         quotas=want_quotas(function, options.quotas),
         delay=None if delay is None else want_delay(function, "option delay", delay),
         quarantine=quarantine,

@@ -47,10 +47,11 @@ class PolicyLimits(Options):
 def queue_suspend(run: Run, fields: Array, ttl: float, options: SuspendOptions | None = None) -> Array | None:
     """Hold back all deliveries that match, for `ttl` seconds; returns an array with the `id` of the suspension.
 
-    Fields, all of which must match: transportid, recipientdomain, jobid, localip, remoteip, remotemx, grouping. Values
-    are text, `*.domain` for a name below a domain, an address or network for an IP, `/a regular expression/`, `@name`
-    for a list of the configuration (`queues.lists`), or `&id` for a grouping (`queues.grouping`). No fields at all
-    suspend everything. A delivery that has begun goes on; an entry held back keeps its retry count and its age.
+    Fields, all of which must match: tenantid, transportid, recipientdomain, jobid, localip, remoteip, remotemx,
+    grouping. Values are text, `*.domain` for a name below a domain, an address or network for an IP, `/a regular
+    expression/`, `@name` for a list of the configuration (`queues.lists`), or `&id` for a grouping (`queues.grouping`).
+    No fields at all suspend everything. A delivery that has begun goes on; an entry held back keeps its retry count and
+    its age.
 
     A suspension of the same fields is prolonged. Suspensions are kept in memory: a reload keeps them, a restart does
     not; `hsl queue policies` lists them. None when there are 10,000 suspensions and policies.
@@ -72,11 +73,11 @@ def queue_policy(
 ) -> Array | None:
     """Limit deliveries for `ttl` seconds; returns an array with the `id` of the policy.
 
-    `fields` names what is counted together: entries with the same transportid, recipientdomain, jobid, localip,
-    remoteip, remotemx or grouping; none: all entries. `condition` says for which of them this policy is: field to
-    value, as in queue_suspend(); it may name only fields that are counted by. Of several policies with the same fields
-    the latest that matches holds, and one of a script before those of the configuration (`queues.policies`); policies
-    with other fields hold beside it, unless one says `stop`.
+    `fields` names what is counted together: entries with the same tenantid, transportid, recipientdomain, jobid,
+    localip, remoteip, remotemx or grouping; none: all entries. `condition` says for which of them this policy is: field
+    to value, as in queue_suspend(); it may name only fields that are counted by. Of several policies with the same
+    fields the latest that matches holds, and one of a script before those of the configuration (`queues.policies`);
+    policies with other fields hold beside it, unless one says `stop`.
 
     `concurrency` is how many deliveries run at a time, `rate` how many may begin in so many seconds (a token bucket:
     all of them at once, then one by one), `connectinterval` how many seconds pass from one to the next. What is over a
@@ -143,8 +144,6 @@ def read_fields(fields: Array) -> tuple[str, ...]:
 
 
 def want_field(function: str, name: str) -> str:
-    if name == "tenantid":
-        raise ScriptError(f"{function}(): the field {name} is not supported in this version")
     if name not in FIELDS:
         known = ", ".join(FIELDS)
         raise ScriptError(f"{function}(): there is no field {name!r}; there are {known}", hint=near(name, FIELDS))

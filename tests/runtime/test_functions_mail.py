@@ -104,7 +104,6 @@ WRONG = [
     ('stat("a", ["a b" => 1]);', "wanted letters, digits, - and _"),
     ('stat("a", ["b" => "1"]);', "legend b: wanted number, got string"),
     ('queue_suspend(["remotemxx" => "a"], 60);', "did you mean remotemx?"),
-    ('queue_suspend(["tenantid" => "a"], 60);', "the field tenantid is not supported"),
     ('queue_suspend(["remoteip" => "a"], 60);', "wanted an IP address or network"),
     ('queue_suspend(["jobid" => 1], 60);', "jobid: wanted string, got number"),
     ("queue_suspend([], 0);", "ttl: wanted seconds"),
@@ -115,7 +114,7 @@ WRONG = [
     ('queue_policy(["jobid"], [], ["concurrency" => 0], 60);', "concurrency: wanted 1 to"),
     ('queue_policy(["jobid"], [], ["rate" => [1]], 60);', "rate: wanted [messages, seconds]"),
     ('queue_policy(["jobid"], [], ["rate" => ["x", 1]], 60);', "rate: wanted 1 to"),
-    ('queue_policy(["tenantid"], [], ["concurrency" => 1], 60);', "tenantid is not supported"),
+    ('mail("a@b.example", "c@d.example", "", "", "outbound", ["priority" => 2]);', "option priority: wanted 0 or 1"),
     ('queue_policy(["remotemx"], ["remotemx" => "#x"], ["stop" => true], 60);', "rollups"),
     ('queue_policy(["remotemx"], ["remotemx" => "&x"], ["stop" => true], 60);', "a value of the field grouping"),
     ('queue_policy(["jobid"], [], ["concurrency" => 1, "properties" => ["a" => []]], 60);', "properties: wanted"),
@@ -217,7 +216,7 @@ async def test_mail(world: Any) -> None:
         world,
         'mail("Post@a.example", ["localpart" => "B", "domain" => "c.example"], "Grüße", "one\\ntwo\\r\\n.\\n",'
         ' "archive", ["sender_name" => "The \\"P\\"", "recipient_name" => "Zoë", "headers" => ["X-A" => "1"],'
-        ' "metadata" => ["k" => "v"], "jobid" => "j", "quotas" => ["q"]])',
+        ' "metadata" => ["k" => "v"], "jobid" => "j", "quotas" => ["q"], "tenantid" => "t", "priority" => 1])',
     )
     entry, message = stored(world)
     assert found == entry.transaction
@@ -227,6 +226,7 @@ async def test_mail(world: Any) -> None:
         "archive",
     )
     assert (entry.metadata, entry.jobid, entry.quotas) == ({b"k": b"v"}, b"j", (b"q",))
+    assert (entry.tenantid, entry.priority) == (b"t", 1)
     assert (entry.ts, entry.due, entry.serverid) == (1_000_000.0, 1_000_000.0, "inbound")
     assert entry.size == world.queue.stored[0].body.size
     assert message["From"] == '"The \\"P\\"" <Post@a.example>'
@@ -358,13 +358,23 @@ def array(**entries: Any) -> Array:
 
 async def test_queue_mail(world: Any) -> None:
     context = await open_context(world)
-    options = array(hold=True, delay=60.0, jobid=b"j", quotas=Array.of([b"q"]), metadata=array(k=b"v"), unknown=1.0)
+    options = array(
+        hold=True,
+        delay=60.0,
+        jobid=b"j",
+        tenantid=b"t",
+        priority=1.0,
+        quotas=Array.of([b"q"]),
+        metadata=array(k=b"v"),
+        unknown=1.0,
+    )
     ids = await context.queue_mail(b"A: b\n\nbody\r", b"", b"x@y.example", b"outbound", options)
     [mail] = world.queue.stored
     entry = mail.entries[0]
     assert to_text(ids.get(b"transaction")) == entry.transaction
     assert ids.get(b"queue") == 101.0
     assert (entry.state, entry.due, entry.jobid, entry.quotas) == (HOLD, 1_000_060.0, b"j", (b"q",))
+    assert (entry.tenantid, entry.priority) == (b"t", 1)
     assert b"".join(mail.body.chunks()) == b"A: b\r\n\r\nbody\r\n", "line ends are CRLF"
     await context.queue_mail(
         b"\xff", b"", array(localpart="é".encode(), domain=b"y.example"), b"archive", array(delay=5.0)

@@ -757,6 +757,7 @@ LATER_VERSIONS = (
     "",
     "ALTER TABLE entry ADD COLUMN quotas TEXT NOT NULL DEFAULT '[]'; PRAGMA user_version = 2;",
     "ALTER TABLE entry ADD COLUMN dsn TEXT NOT NULL DEFAULT ''; PRAGMA user_version = 3;",
+    "CREATE INDEX body_file ON body (file) WHERE file IS NOT NULL; PRAGMA user_version = 4;",
 )
 ASKED = DSNRequest("FULL", "a+2Bb", ("SUCCESS", "DELAY"), "rfc822;d@e.f")
 
@@ -775,9 +776,13 @@ async def test_a_queue_of_an_older_version_is_brought_up_to_date(tmp_path: Path,
             assert stored is not None
             assert (stored.recipient.path, stored.jobid, stored.retry, stored.quotas) == (b"d@e.f", b"j", 3, ())
             assert (stored.metadata, read(queue, stored), stored.dsn) == ({b"k": b"v"}, b"A : b\r\n", None)
-            [number] = await queue.apply(store=[mail(b"x" * (again + 1), entry(quotas=(b"q",), dsn=ASKED))])
+            [number] = await queue.apply(
+                store=[mail(b"x" * (again + 1), entry(quotas=(b"q",), dsn=ASKED, tenantid=b"ten", priority=1))]
+            )
             assert number == 6 + again
-            assert [item.dsn for item in queue.entries(after=5)] == [ASKED] * (again + 1)
+            found = [(item.dsn, item.tenantid, item.priority) for item in queue.entries(after=5)]
+            assert found == [(ASKED, b"ten", 1)] * (again + 1)
+            assert (stored.tenantid, stored.priority) == (b"", 0)
             assert queue.quota(b"q") == (again + 1, 1 if again == 0 else 3)
     assert sum("queue-migrated" in line for line in lines) == 1
 

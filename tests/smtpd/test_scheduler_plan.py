@@ -246,3 +246,15 @@ def test_route_carries_the_groups_retry_and_dsn() -> None:
     assert route is not None
     assert (route.retry.count, route.dsn.transport, route.dsn.enabled) == (3, "back", True)
     assert table().fallback("gone").retry == Retry()
+
+
+def test_mail_with_priority_goes_beside_the_other_mail_of_its_destination() -> None:
+    lanes = Lanes(20)
+    for number in range(100):
+        lanes.add(A, number)
+    urgent = A._replace(priority=1)
+    lanes.add(urgent, 1000)
+    assert urgent.destination == A.destination
+    turns = [lanes.next() for _ in range(3)]
+    assert (urgent, 1000) in turns, "not behind the hundred"
+    assert lanes.running[A.destination] == 3, "of one width"
