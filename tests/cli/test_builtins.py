@@ -47,7 +47,16 @@ def test_the_class_of_a_stage(invoke: Invoke) -> None:
     found = {item["name"]: item for item in json.loads(invoke("builtins", "--stage", "eod", "--json").stdout)}
     methods = {item["name"]: item for item in found["EODMailMessage"]["methods"]}
     options = methods["EODMailMessage->queue"]["parameters"][-1]["options"]
-    assert {item["name"] for item in options} == {"metadata", "jobid", "quotas", "hold", "delay", "dsn"}
+    assert {item["name"] for item in options} == {
+        "metadata",
+        "jobid",
+        "quotas",
+        "tenantid",
+        "priority",
+        "hold",
+        "delay",
+        "dsn",
+    }
     assert "EODMailMessage" not in invoke("builtins", "--stage", "data").stdout
 
 
