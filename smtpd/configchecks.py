@@ -120,6 +120,12 @@ def check_server(document: Document, server: KeyPath, folder: Path) -> None:
             "auth", "this auth script never runs: AUTH is not offered without TLS", document.value_span(auth),
             "give the server a tls section, or set auth.without_tls (loopback tests only)",
         )  # fmt: skip
+    mechanisms = (*server, "auth", "mechanisms")
+    if document.get(*mechanisms) is not None and document.get(*auth) is None:
+        document.findings.warning(
+            "auth", "AUTH is not offered: the server has no auth script", document.key_span(mechanisms),
+            "name one in phases.auth.hook",
+        )  # fmt: skip
     for listener in document.each(*server, "listeners"):
         if document.get(*listener, "implicit_tls") is True and tls is None:
             span = document.key_span((*listener, "implicit_tls"))

@@ -227,6 +227,7 @@ WARNED = [
     (SERVER, SERVER + "    relay: {networks: [0.0.0.0/0]}\n", "6:24: warning: open relay: 0.0.0.0/0"),
     (SERVER, SERVER + "    relay: {networks: ['::/0']}\n", "6:24: warning: open relay: ::/0"),
     ("rcptto: {hook: rcptto.hsl}", "auth: {hook: auth.hsl}", "7:20: warning: this auth script never runs"),
+    (SERVER, SERVER + "    auth: {mechanisms: [X-OWN]}\n", "6:12: warning: AUTH is not offered"),
     ("queues:", "state: {url: 'redis://h'}\nqueues:", "15:9: warning: state.url is not used"),
 ]
 
