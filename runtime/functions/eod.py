@@ -101,6 +101,8 @@ class EODMailMessage(MailMessage):
             Accept();
         """
         context = host(run, EodContext)
+        if self.mail is not context.mail:
+            raise ScriptError(f"{QUEUE}(): this is an earlier message, which is over")
         options = options or EODQueueOptions()
         number = queue_message(
             context,

@@ -7,6 +7,7 @@ One gateway for the set, each test with a sender domain of its own; behind it sm
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -238,6 +239,43 @@ def test_a_refused_message_is_not_stored(held: Gateway, word: str, code: int, te
     assert answer == (code, text)
     assert held.queued() == before
     held.wait_for(rf" verdict stage=eod action=\w+ code={code} ")
+
+
+def test_large_messages_and_their_copies(tmp_path: Path) -> None:
+    """Over 64 KiB the body is a file; each version of the message is one, shared by those that get it."""
+    script = """
+        $mail = $arguments["mail"];
+        foreach ($transaction["recipients"] as $rcpt) $mail->queue("", $rcpt["address"], "next", ["hold" => true]);
+        $mail->addHeader("X-Archive", "yes");
+        $mail->queue("", "archive@x.example", "next", ["hold" => true]);
+        Accept();
+    """
+    message = "Subject: large\r\n\r\n" + ("x" * 70 + "\r\n") * 2000
+    config = write_gateway(tmp_path, {"eod": script})
+    with Gateway(config) as gateway:
+        assert gateway.send("joe@one.example", "a@x.example", "b@x.example", message=message)[0] == 250
+        sizes = [entry["size"] for entry in gateway.entries()]
+    assert sizes[0] == sizes[1] == sizes[2] - len("X-Archive: yes\r\n")
+    first, archive = sorted((tmp_path / "queue" / "bodies").iterdir(), key=lambda item: item.stat().st_size)
+    assert first.read_bytes().endswith(message.encode())
+    assert archive.read_bytes().count(b"X-Archive: yes\r\n") == 1
+
+
+def test_a_reload_changes_the_stage(tmp_path: Path) -> None:
+    """From data to eod, for new sessions; a configuration with both is not taken over."""
+    both = write_gateway(tmp_path / "both", {"data": 'Reject("data");', "eod": 'Reject("eod");'}).read_text()
+    config = write_gateway(tmp_path / "site", {"data": 'Reject("data");'})
+    with Gateway(config) as gateway:
+        assert gateway.send("joe@one.example", "a@x.example")[1] == "5.7.1 data"
+        config.write_text(both)
+        (tmp_path / "site" / "eod.hsl").write_text('Reject("eod");')
+        gateway.send_signal(signal.SIGHUP)
+        gateway.wait_for(r" error reload-failed .*has a data hook, too")
+        assert gateway.send("joe@one.example", "a@x.example")[1] == "5.7.1 data"
+        write_gateway(tmp_path / "site", {"eod": 'Reject("eod");'})
+        gateway.send_signal(signal.SIGHUP)
+        gateway.wait_for(r" info reloaded ")
+        assert gateway.send("joe@one.example", "a@x.example")[1] == "5.7.1 eod"
 
 
 def test_reject_can_disconnect(held: Gateway) -> None:

@@ -209,6 +209,14 @@ async def test_the_sender_for_scanners_is_the_transactions(world: Any) -> None:
     )  # fmt: skip
 
 
+async def test_a_message_that_is_over_cannot_be_queued(world: Any) -> None:
+    """A script may keep the object in `$context`."""
+    await world.eod('$context = $arguments["mail"]; Accept();')
+    outcome = await world.eod(ONE % "" + '$context->queue("", "a@b.example", "outbound"); Accept();')
+    assert outcome.mails == []
+    assert world.logged("script-error", "EODMailMessage->queue(): this is an earlier message, which is over")
+
+
 async def test_the_parameters_of_a_recipient_have_two_names(world: Any) -> None:
     world.transaction.recipients = [Recipient(Address.of(b"bob@example.com"), "outbound", {"NOTIFY": "NEVER"})]
     script = 'foreach ($transaction["recipients"] as $r) echo $r["params"]["NOTIFY"] . $r["recipientparams"]["NOTIFY"];'
