@@ -95,16 +95,16 @@ class Section(BaseModel):
 class Listener(Section):
     """An address to listen on. Port 0 takes a free one (tests)."""
 
-    address: str = "127.0.0.1"
+    address: str = "127.0.0.1"  # "::" and "0.0.0.0" are all of their family
     port: Port = 25
-    implicit_tls: bool = False
+    implicit_tls: bool = False  # TLS from the first octet (submissions, port 465)
 
 
 class CertificatePair(Section):
     """A certificate, with its chain behind it, and its key; PEM files without a password."""
 
-    certificate: Path
-    privatekey: Path
+    certificate: Path  # PEM file
+    privatekey: Path  # PEM file
 
 
 class NamedCertificate(CertificatePair):
@@ -119,7 +119,7 @@ class ClientCertificates(Section):
     request: any certificate will do, and none. require: any, but one. verify: one that `ca` has issued.
     """
 
-    mode: Literal["request", "require", "verify"] = "request"
+    mode: Literal["request", "require", "verify"] = "request"  # see above
     ca: Path | None = None  # PEM file of authorities
 
 
@@ -129,7 +129,7 @@ class ServerTLS(CertificatePair):
     certificates: list[NamedCertificate] = []
     clients: ClientCertificates | None = None
     required: bool = False  # no mail without TLS: 530 5.7.0
-    minimum: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2"
+    minimum: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2"  # the oldest version that is spoken
     ciphers: Ciphers | None = None  # of TLS 1.2, as OpenSSL lists them
     watch: Seconds = 10.0  # between two looks at the files; 0: only a reload looks
 
@@ -137,21 +137,21 @@ class ServerTLS(CertificatePair):
 class Relay(Section):
     """Who may send to any domain without a script saying so."""
 
-    networks: list[str] = []
-    domains: list[str] = []
+    networks: list[str] = []  # of clients, as 192.0.2.0/24
+    domains: list[str] = []  # of recipients, exactly
 
 
 class Limits(Section):
     """The most that one peer may use."""
 
     size: Bytes = 50 * 1024 * 1024  # one message
-    recipients: int = Field(default=1000, ge=1)
+    recipients: int = Field(default=1000, ge=1)  # of one message; more get 452
     line: Bytes = 998  # one line of a message, CRLF not counted (RFC 5322 2.1.1); 0: no limit
     errors: int = Field(default=20, ge=1)  # 4xx and 5xx replies of one session
     auth_failures: int = Field(default=3, ge=1)  # failed logins of one session
     auth_failures_per_ip: int = Field(default=20, ge=1)  # failed logins of one IP in an hour
-    connections: int = Field(default=1000, ge=1)
-    connections_per_ip: int = Field(default=50, ge=1)
+    connections: int = Field(default=1000, ge=1)  # at once; more get 421
+    connections_per_ip: int = Field(default=50, ge=1)  # at once, of one IP; more get 421
     handshakes_per_ip: int = Field(default=100, ge=1)  # failed TLS handshakes of one IP in an hour
     handshake: Seconds = 30.0  # a TLS handshake in all
     idle: Seconds = 300.0  # waiting for a command or a block of data (RFC 5321 4.5.3.2.7)
@@ -163,13 +163,13 @@ class Limits(Section):
 class Phase(Section):
     """A stage's script, relative to scripting.rootpath."""
 
-    hook: str | None = None
+    hook: str | None = None  # a file
 
 
 class RecipientHooks(Section):
     """Scripts by the recipient's domain, exactly; `*` is for all others. Without one there is no script."""
 
-    recipientdomains: Annotated[dict[str, str], Field(min_length=1)]
+    recipientdomains: Annotated[dict[str, str], Field(min_length=1)]  # domain to file
 
 
 def read_hook(value: object) -> object:
@@ -206,7 +206,7 @@ class AuthSettings(Section):
 class Server(Section):
     """One virtual SMTP server."""
 
-    id: str
+    id: str  # `$serverid`, and `server` in the log
     listeners: Annotated[list[Listener], Field(min_length=1)]
     transport: str  # the transportid that recipients get unless a script says otherwise
     hostname: str | None = None  # default: environment.hostname
@@ -223,14 +223,14 @@ class Server(Section):
 class Session(Section):
     """How a transport reaches its next hop. Without a host (or with lookup-mx) by the recipient domain's MX."""
 
-    host: str | None = None
+    host: str | None = None  # a name or an address
     port: Port = 25
-    helo: str | None = None
+    helo: str | None = None  # default: that of the source address, or environment.hostname
     sourceip: str | None = None  # an addresses[] id
     tls: Literal["disabled", "optional", "optional_verify", "require", "require_verify"] = "optional"
-    username: str | None = None
+    username: str | None = None  # for AUTH
     password: str | None = None
-    connect_timeout: Seconds = 30.0
+    connect_timeout: Seconds = 30.0  # for one address
 
     @property
     def fixed_host(self) -> str | None:
@@ -239,24 +239,28 @@ class Session(Section):
 
 
 class Transport(Section):
+    """One way out, that scripts name by its id."""
+
     id: str
     session: Session = Session()
 
 
 class Interval(Section):
+    """The time until the next attempt."""
+
     interval: Seconds
-    notify: bool = False
+    notify: bool = False  # tell the sender of the delay
 
 
 class Retry(Section):
     """`count` retries after these intervals (the last one repeats), and no longer than `expire` in all."""
 
-    count: int = Field(default=30, ge=0)
+    count: int = Field(default=30, ge=0)  # attempts after the first
     intervals: Annotated[list[Interval], Field(min_length=1)] = [
         Interval(interval=60), Interval(interval=900), Interval(interval=3600, notify=True),
         Interval(interval=7200), Interval(interval=10800),
     ]  # fmt: skip
-    expire: Seconds = 5 * 86400.0
+    expire: Seconds = 5 * 86400.0  # an older message bounces, whatever its count
 
 
 class DKIMKey(Section):
@@ -264,16 +268,20 @@ class DKIMKey(Section):
 
     selector: str
     domain: str
-    privatekey: Path
+    privatekey: Path  # PEM file
 
 
 class DSN(Section):
+    """Delivery status notifications."""
+
     transport: str | None = None  # default: the transport of the failed mail
     dkim: DKIMKey | None = None  # sign notifications; From is of environment.hostname, or what SetDSN() says
     enabled: bool = True  # False: mail that cannot be delivered is deleted without a bounce
 
 
 class TransportGroup(Section):
+    """Transports with the same retries and notifications."""
+
     id: str
     retry: Retry = Retry()
     dsn: DSN = DSN()
@@ -284,8 +292,8 @@ class Address(Section):
     """A source address that scripts name as `netaddr:ID`."""
 
     id: str
-    address: str
-    hostname: str
+    address: str  # IPv4 or IPv6
+    hostname: str  # what HELO says from there
 
 
 PolicyField = Literal[
@@ -296,18 +304,18 @@ PolicyField = Literal[
 class PolicyLimits(Section):
     """What a policy allows; `rate` is `messages/seconds`. `properties` are for scripts to see."""
 
-    concurrency: int | None = Field(default=None, ge=1, le=1_000_000)
-    rate: str | None = None
-    connectinterval: Seconds | None = None
+    concurrency: int | None = Field(default=None, ge=1, le=1_000_000)  # attempts at once
+    rate: str | None = None  # messages
+    connectinterval: Seconds | None = None  # between two new connections
     stop: bool = False  # policies below this one do not count what this one counts
-    tag: str = ""
-    properties: dict[str, bool | int | float | str] = {}
+    tag: str = ""  # for `$arguments["policy"]`
+    properties: dict[str, bool | int | float | str] = {}  # likewise
 
 
 class PolicyCondition(Section):
     """For which of the counted values these limits are: field to value, as in queue_policy()."""
 
-    if_: dict[str, str] = Field(alias="if")
+    if_: dict[str, str] = Field(alias="if")  # field to value; all must be so
     then: PolicyLimits
 
 
@@ -315,7 +323,7 @@ class QueuePolicy(Section):
     """One counter, by the values of its fields (none: one for all mail): the first condition that matches, or else the
     default, says what it is limited to."""
 
-    fields: list[PolicyField] = []
+    fields: list[PolicyField] = []  # what is counted apart
     conditions: list[PolicyCondition] = []
     default: PolicyLimits | None = None
 
@@ -324,14 +332,14 @@ class GroupingItem(Section):
     """Mail hosts that count as one: `&id` in conditions."""
 
     id: str
-    remotemx: list[str] = []
-    remoteip: list[str] = []
+    remotemx: list[str] = []  # names of mail hosts
+    remoteip: list[str] = []  # addresses and networks
 
 
 class GroupingSettings(Section):
     """What the field `grouping` is for mail hosts of no grouping, and the groupings."""
 
-    default: Literal["recipientdomain", "remotemx", ""] = "recipientdomain"
+    default: Literal["recipientdomain", "remotemx", ""] = "recipientdomain"  # of hosts in none
     groupings: list[GroupingItem] = []
 
 
@@ -345,7 +353,9 @@ class Pooling(Section):
 
 
 class Queues(Section):
-    path: Path = Path("/var/spool/hslmta")
+    """The queue and what leaves it."""
+
+    path: Path = Path("/var/spool/hslmta")  # its folder, on a disk that keeps what it was told to
     predelivery: Phase = Phase()
     postdelivery: Phase = Phase()
     concurrency: int = Field(default=200, ge=1)  # delivery attempts at once; on top, as many that take over a second
@@ -362,14 +372,16 @@ class State(Section):
 
     backend: Literal["memory", "redis"] = "memory"
     url: str | None = None  # redis://host:port/db or unix://path
-    prefix: str = "hsl:"
-    timeout: Seconds = 0.5
+    prefix: str = "hsl:"  # of all keys
+    timeout: Seconds = 0.5  # for one answer; then scripts that need it fail temporarily
 
 
 class SpamAssassin(Section):
+    """spamd, on its TCP socket."""
+
     host: str = "127.0.0.1"
     port: Port = 783
-    timeout: Seconds = 20.0
+    timeout: Seconds = 20.0  # a scan in all
     max_size: Bytes = 512 * 1024  # larger messages are not scanned: NOT_SCANNED_TOO_BIG
 
 
@@ -378,14 +390,14 @@ class ClamAV(Section):
 
     host: str = "127.0.0.1"
     port: Port = 3310
-    timeout: Seconds = 20.0
+    timeout: Seconds = 20.0  # a scan in all
     max_size: Bytes = 25 * 1024 * 1024  # larger messages are not scanned; at most clamd's StreamMaxLength
 
 
 class DLP(Section):
     """Rules of ScanDLP(): by name, then by type (filename, mimetype, content, md5hash …), patterns."""
 
-    rules: dict[str, dict[str, list[str]]] = {}
+    rules: dict[str, dict[str, list[str]]] = {}  # name to type to patterns
 
 
 class Scanners(Section):
@@ -398,9 +410,11 @@ class Scanners(Section):
 
 
 class Resolver(Section):
-    servers: list[str] = []  # default: the system's
+    """Where names are asked for."""
+
+    servers: list[str] = []  # addresses; default: the system's
     port: Port = 53
-    timeout: Seconds = 5.0
+    timeout: Seconds = 5.0  # a question in all
     ptr: bool = True  # look the client's name up at connect (for $remoteptr and Received)
     hosts: dict[str, list[str]] = {}  # fixed answers, name to addresses (tests, demos)
     mx: dict[str, list[str]] = {}  # fixed answers, domain to mail hosts in order
@@ -409,8 +423,8 @@ class Resolver(Section):
 class Budgets(Section):
     """The most that one script run may use."""
 
-    steps: int = Field(default=20_000_000, ge=1000)
-    seconds: Seconds = 30.0
+    steps: int = Field(default=20_000_000, ge=1000)  # turns of loops, and calls
+    seconds: Seconds = 30.0  # waits included: longer than the scanners' timeouts
 
 
 class ScriptNetwork(Section):
@@ -430,15 +444,17 @@ class LDAPDirectory(Section):
 
     id: str
     host: str  # one or more URIs: ldap://host:port, ldaps://host:port
-    username: str = ""
+    username: str = ""  # a DN
     password: str = ""
-    base: str = ""
+    base: str = ""  # below which is searched
     query: str = ""  # a filter; %s stands for what is looked up
-    tls_verify_peer: bool = True
+    tls_verify_peer: bool = True  # only servers with a certificate that is theirs
 
 
 class Scripting(Section):
-    rootpath: Path = Path(".")
+    """What scripts may do."""
+
+    rootpath: Path = Path(".")  # below it lie scripts, and all files that they read
     network: ScriptNetwork = ScriptNetwork()
     budgets: Budgets = Budgets()
     ffi: bool = False  # whether scripts may call C functions: they can then do whatever the process can, and crash it
@@ -456,27 +472,31 @@ class MonitorListener(Section):
 class Metric(Section):
     """A metric that scripts count: what it is, before the first script does."""
 
-    name: MetricName
-    type: Literal["counter", "gauge", "histogram"]
-    help: str = ""
+    name: MetricName  # letters, digits, _ and :
+    type: Literal["counter", "gauge", "histogram"]  # as Prometheus has them
+    help: str = ""  # what it counts
     buckets: list[float] = []  # of a histogram: upper bounds
 
 
 class MonitorSettings(Section):
+    """What is told of the gateway."""
+
     listener: MonitorListener | None = None
     metrics: list[Metric] = []
 
 
 class Environment(Section):
-    hostname: str = Field(default_factory=socket.gethostname)
+    """The process, and whom it says it is."""
+
+    hostname: str = Field(default_factory=socket.gethostname)  # in the banner, Received, HELO and notifications
     controlsocket: Path | None = None  # default: control.sock in queues.path
-    log: Literal["debug", "info", "warning", "error"] = "info"
+    log: Literal["debug", "info", "warning", "error"] = "info"  # the least that is told; debug has what scripts echo
 
 
 class Config(Section):
     """The whole file."""
 
-    version: Literal[1] = 1
+    version: Literal[1] = 1  # of this format
     environment: Environment = Environment()
     servers: Annotated[list[Server], Field(min_length=1)]
     transportgroups: Annotated[list[TransportGroup], Field(min_length=1)]
