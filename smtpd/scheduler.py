@@ -433,7 +433,9 @@ class Scheduler:
             route=self.transports.route(entry.transportid) or self.transports.fallback(entry.transportid),
             metadata=dict(entry.metadata),
         )
+        timer = asyncio.get_running_loop().call_later(self.patience, self._slowed, work)
         task = asyncio.create_task(self._deliver(work))
+        task.add_done_callback(lambda _: timer.cancel())
         self._running[entry.id] = work
         self._tasks[task] = work
         task.add_done_callback(self._ended)
@@ -568,14 +570,10 @@ class Scheduler:
         assert work.plan is not None
         await self._flowing.wait()
         work.phase = ATTEMPT
-        timer = asyncio.get_running_loop().call_later(self.patience, self._slowed, work)
-        try:
-            work.attempt = await self.deliverer.attempt(work.plan, work.entry, self.queue.body(work.entry))
-        finally:
-            timer.cancel()
+        work.attempt = await self.deliverer.attempt(work.plan, work.entry, self.queue.body(work.entry))
 
     def _slowed(self, work: Work) -> None:
-        """An attempt takes its time: another one may begin."""
+        """A peer, or a script, takes its time: another attempt may begin."""
         if self._slow < self.concurrency:
             work.slow = True
             self._slow += 1

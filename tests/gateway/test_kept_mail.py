@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -36,6 +35,7 @@ if ($recipientlocalpart == "park" and (GetMetaData()["parked"] ?? "no") == "no")
 class Site(NamedTuple):
     gateway: Gateway
     home: Sink
+    before: int = 0  # mails that the sink had when the test began
 
     def change(self, command: str, *words: str) -> str:
         done = hsl("queue", command, "-c", self.gateway.config, *words)
@@ -43,14 +43,15 @@ class Site(NamedTuple):
         return done.stdout
 
     def recipients(self) -> list[str]:
-        return sorted(name for mail in self.home.messages() for name in mail.recipients)
+        return sorted(name for mail in self.home.messages()[self.before :] for name in mail.recipients)
 
     def wait_recipients(self, *wanted: str) -> None:
         wait_until(lambda: self.recipients() == sorted(wanted), lambda: f"{wanted}, there are {self.recipients()}")
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    tmp_path = tmp_path_factory.mktemp("kept")
     with ExitStack() as stack:
         home = stack.enter_context(Sink(tmp_path))
         refusing = Sink(tmp_path, "-f", ".", "-B", "554 5.6.0 We do not like it")
@@ -65,6 +66,12 @@ def site(tmp_path: Path) -> Iterator[Site]:
             resolver=mail_hosts(home=home.host, refusing=refusing.host, deferring=deferring.host),
         )
         yield Site(stack.enter_context(Gateway(config)), home)
+
+
+@pytest.fixture
+def site(running: Site) -> Iterator[Site]:
+    yield running._replace(before=len(running.home.messages()))
+    running.change("delete", "--all")
 
 
 def test_quarantine_and_release(site: Site) -> None:

@@ -15,7 +15,7 @@ from hsl.runtime.message import BytesBody
 from hsl.runtime.model import Address, Mail, QueueEntry
 from hsl.smtpd.configfile import read_config
 from hsl.smtpd.gateway import Gateway
-from hsl.smtpd.lanes import FIRST_WIDTH
+from hsl.smtpd.lanes import FIRST_WIDTH, Lane
 
 DEADLINE = 60.0
 HANGING = 10_000
@@ -41,7 +41,9 @@ async def never_greeting(port: int) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def running(folder: Path, lines: list[str], port: int, host: str | None) -> AsyncIterator[Gateway]:
+async def running(
+    folder: Path, lines: list[str], port: int, host: str | None = None, **queues: int
+) -> AsyncIterator[Gateway]:
     """A gateway that finds dead.example at one address and live.example at another, or all by transports' hosts."""
     session = {"port": port, "connect_timeout": FOREVER}
     hosts = {"first": {"host": host and DEAD}, "second": {"host": host and LIVE}}
@@ -51,7 +53,7 @@ async def running(folder: Path, lines: list[str], port: int, host: str | None) -
         "transportgroups": [
             {"id": "group", "transports": [{"id": name, "session": session | hosts[name]} for name in hosts]}
         ],
-        "queues": {"path": str(folder / "spool")},
+        "queues": {"path": str(folder / "spool"), **queues},
         "resolver": {
             "hosts": {"h.dead": [DEAD], "h.live": [LIVE]},
             "mx": {"dead.example": ["h.dead"], "live.example": ["h.live"]},
@@ -93,3 +95,17 @@ async def test_ten_thousand_hang_and_one_leaves(tmp_path: Path, dead: Dead, host
                 await asyncio.sleep(0.01)
         assert made.queue.count >= HANGING
         assert not any(" attempt " in line and "live.example" not in line for line in lines)  # those are still at it
+
+
+@pytest.mark.asyncio
+async def test_a_destination_has_no_more_than_it_is_given(tmp_path: Path) -> None:
+    dead, lines = Peer(hang="BANNER"), list[str]()
+    async with Peer().serve(LIVE) as live, dead.serve(DEAD, live.port):
+        async with running(tmp_path, lines, live.port, concurrency_per_destination=2) as made:
+            await made.queue.apply(store=[mail(b"r@dead.example", "first") for _ in range(100)])
+            await made.queue.apply(store=[mail(b"r@live.example", "first") for _ in range(100)])
+            async with asyncio.timeout(DEADLINE):
+                while len(live.messages) < 100 or len(dead.sessions) < 2:
+                    await asyncio.sleep(0.01)
+            assert len(dead.sessions) == 2
+            assert made.scheduler.lanes.width(Lane("first", b"live.example")) == 2

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from email import message_from_bytes
 from typing import Any
 
@@ -24,6 +25,7 @@ from hsl.runtime.model import (
     Mail,
     QueueEntry,
     Result,
+    TLSInfo,
 )
 from hsl.runtime.policies import Blocked, Limits, Match
 from hsl.runtime.protocols import BackendUnavailable, QueueFull
@@ -320,6 +322,8 @@ async def test_delivered_mail_leaves_the_queue() -> None:
 
 async def test_an_attempt_is_one_log_line() -> None:
     async with World() as world:
+        tls = TLSInfo("TLSv1.3", "AES", 256)
+        world.deliverer.outcome = replace(DELIVERED, remoteport=25, tls=tls, remotemx="mx.r.example")
         number = world.add(b"R\xff@r.example")
         await world.settle(number)
         (line,) = world.logged(" attempt ")
@@ -328,6 +332,11 @@ async def test_an_attempt_is_one_log_line() -> None:
             "transaction=tid ",
             "sender=<s@s.example> ",
             r'recipient="<R\\xff@r.example>" ',
+            "transport=t ",
+            "relayport=25 ",
+            "tls=TLSv1.3/AES ",
+            "stage=postdelivery ",
+            "relay=mx.r.example ",
             "relayip=192.0.2.1 ",
             "sourceip=127.0.0.2 ",
             "helo=h ",
