@@ -100,12 +100,15 @@ async def test_ten_thousand_hang_and_one_leaves(tmp_path: Path, dead: Dead, host
 @pytest.mark.asyncio
 async def test_a_destination_has_no_more_than_it_is_given(tmp_path: Path) -> None:
     dead, lines = Peer(hang="BANNER"), list[str]()
-    async with Peer().serve(LIVE) as live, dead.serve(DEAD, live.port):
-        async with running(tmp_path, lines, live.port, concurrency_per_destination=2) as made:
-            await made.queue.apply(store=[mail(b"r@dead.example", "first") for _ in range(100)])
-            await made.queue.apply(store=[mail(b"r@live.example", "first") for _ in range(100)])
-            async with asyncio.timeout(DEADLINE):
-                while len(live.messages) < 100 or len(dead.sessions) < 2:
-                    await asyncio.sleep(0.01)
-            assert len(dead.sessions) == 2
-            assert made.scheduler.lanes.width(Lane("first", b"live.example")) == 2
+    async with (
+        Peer().serve(LIVE) as live,
+        dead.serve(DEAD, live.port),
+        running(tmp_path, lines, live.port, concurrency_per_destination=2) as made,
+    ):
+        await made.queue.apply(store=[mail(b"r@dead.example", "first") for _ in range(100)])
+        await made.queue.apply(store=[mail(b"r@live.example", "first") for _ in range(100)])
+        async with asyncio.timeout(DEADLINE):
+            while len(live.messages) < 100 or len(dead.sessions) < 2:
+                await asyncio.sleep(0.01)
+        assert len(dead.sessions) == 2
+        assert made.scheduler.lanes.width(Lane("first", b"live.example")) == 2
