@@ -227,7 +227,7 @@ class Session(Section):
     port: Port = 25
     helo: str | None = None  # default: that of the source address, or environment.hostname
     sourceip: str | None = None  # an addresses[] id
-    tls: Literal["disabled", "optional", "optional_verify", "require", "require_verify"] = "optional"
+    tls: Literal["disabled", "optional", "optional_verify", "require", "require_verify"] = "optional"  # STARTTLS
     username: str | None = None  # for AUTH
     password: str | None = None
     connect_timeout: Seconds = 30.0  # for one address
@@ -248,7 +248,7 @@ class Transport(Section):
 class Interval(Section):
     """The time until the next attempt."""
 
-    interval: Seconds
+    interval: Seconds  # after the attempt before
     notify: bool = False  # tell the sender of the delay
 
 
@@ -266,8 +266,8 @@ class Retry(Section):
 class DKIMKey(Section):
     """A signature by RFC 6376. The private key is a PEM file, of RSA or Ed25519."""
 
-    selector: str
-    domain: str
+    selector: str  # s=
+    domain: str  # d=
     privatekey: Path  # PEM file
 
 
@@ -370,7 +370,7 @@ class Queues(Section):
 class State(Section):
     """Where rates and slots live: the process's memory, or Redis for several processes and nodes."""
 
-    backend: Literal["memory", "redis"] = "memory"
+    backend: Literal["memory", "redis"] = "memory"  # several workers need Redis
     url: str | None = None  # redis://host:port/db or unix://path
     prefix: str = "hsl:"  # of all keys
     timeout: Seconds = 0.5  # for one answer; then scripts that need it fail temporarily
