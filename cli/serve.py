@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -16,10 +15,9 @@ from hsl.errors import CompileError, Diagnostic
 from hsl.programs import Programs
 from hsl.runtime.log import Log
 from hsl.smtpd.configfile import LoadedConfig, load_config
-from hsl.smtpd.gateway import Gateway, StartError
-from hsl.smtpd.hooks import compile_hooks
+from hsl.smtpd.notify import Notifier
+from hsl.smtpd.supervisor import StartFailed, Supervisor
 
-LOOP = "HSL_LOOP"  # `asyncio`: not uvloop, even where it is installed
 GRACE = 30.0  # seconds
 
 
@@ -35,7 +33,9 @@ GRACE = 30.0  # seconds
     help="How long a stop waits for what is under way.",
 )
 def command(config: Path, check_only: bool, grace: float) -> None:
-    """Run the gateway until SIGTERM or SIGINT; a second one ends it at once. SIGHUP loads scripts and routes anew.
+    """Run the gateway until SIGTERM or SIGINT; a second one ends it at once.
+
+    Scripts and routes are loaded anew on SIGHUP, and when their files change; only if all of them are right.
 
     With HSL_LOOP=asyncio in the environment it runs on asyncio's own event loop, not on uvloop.
     """
@@ -48,13 +48,13 @@ def command(config: Path, check_only: bool, grace: float) -> None:
     except CompileError as error:
         report(error.diagnostics)
         sys.exit(1)
-    factory = loop_factory()
-    with asyncio.Runner(loop_factory=factory) as runner:
-        sys.exit(runner.run(serve(loaded, grace)))
+    sys.exit(asyncio.run(serve(loaded, grace)))
 
 
 def check(loaded: LoadedConfig) -> None:
     """Compile all hooks and say what was found. Raises CompileError."""
+    from hsl.smtpd.hooks import compile_hooks  # the supervisor does without it: it is small, and ready sooner
+
     warnings = compile_hooks(loaded.config, Programs()).warnings
     report(warnings)
     count = len(loaded.warnings) + len(warnings)
@@ -66,52 +66,36 @@ def report(findings: Iterable[Diagnostic]) -> None:
         click.echo(item.render(), err=True)
 
 
-def loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    """uvloop's loop where it is installed and wanted."""
-    if os.environ.get(LOOP) == "asyncio":
-        return None
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.Loop
-
-
 async def serve(loaded: LoadedConfig, grace: float) -> int:
     """Run a gateway to its end; the exit code."""
-    gateway = Gateway(loaded.config, Log(loaded.config.environment.log))
-    signals = Signals(gateway, loaded.path)
+    supervisor = Supervisor(loaded, Log(loaded.config.environment.log), Notifier())
+    signals = Signals(supervisor)
     signals.install()
+    start = asyncio.create_task(supervisor.start())
+    stop = asyncio.create_task(signals.stopping.wait())
+    await asyncio.wait((start, stop), return_when=asyncio.FIRST_COMPLETED)
+    if not start.done():
+        start.cancel()
     try:
-        await gateway.start()
-    except CompileError as error:
-        report(error.diagnostics)
+        await start
+    except asyncio.CancelledError:
+        return 0
+    except StartFailed as error:
+        for finding in error.findings:
+            click.echo(finding["text"], err=True)
+        if not error.findings:
+            click.echo(f"hsl serve: {error}", err=True)
         return 1
-    except StartError as error:
-        click.echo(f"hsl serve: {error}", err=True)
-        return 1
-    settle_memory()
-    await signals.stopping.wait()
-    await gateway.stop(grace)
+    await stop
+    await supervisor.stop(grace)
     return 0
-
-
-def settle_memory() -> None:
-    """Keep what the start made (parser tables, scripts, modules) out of garbage collections, and make these rarer.
-
-    A full collection walks everything that lives, and sessions leave few cycles: 3 % more messages under load.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 class Signals:
     """What SIGTERM, SIGINT and SIGHUP do to a gateway."""
 
-    def __init__(self, gateway: Gateway, path: Path) -> None:
-        self.gateway = gateway
-        self.path = path
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.supervisor = supervisor
         self.stopping = asyncio.Event()
         self.reloads: set[asyncio.Task[bool]] = set()
 
@@ -124,13 +108,14 @@ class Signals:
     def stop(self, number: signal.Signals) -> None:
         """The first one stops in order. A second one ends at once: the queue is safe at any instant."""
         if self.stopping.is_set():
-            self.gateway.log.warning("killed", signal=number.name)
+            self.supervisor.log.warning("killed", signal=number.name)
+            self.supervisor.kill()
             os._exit(1)
         self.stopping.set()
 
     def reload(self) -> None:
         """One reload runs, one more may wait: it will see the newest files."""
-        if len(self.reloads) < 2 and self.gateway.servers and not self.stopping.is_set():
-            task = asyncio.get_running_loop().create_task(self.gateway.reload(self.path))
+        if len(self.reloads) < 2 and self.supervisor.ready and not self.stopping.is_set():
+            task = asyncio.get_running_loop().create_task(self.supervisor.reload())
             self.reloads.add(task)
             task.add_done_callback(self.reloads.discard)

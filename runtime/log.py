@@ -47,15 +47,18 @@ def format_value(value: object) -> str:
 
 
 class Log:
-    """Writes events at or above a level. `write` takes a whole line without its newline."""
+    """Writes events at or above a level. `write` takes a whole line without its newline; `worker` ends each line."""
 
-    def __init__(self, level: str = "info", write: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, level: str = "info", write: Callable[[str], None] | None = None, *, worker: int | None = None
+    ) -> None:
         self.threshold = LEVELS.index(level)
         self.write = write or write_stderr
+        self.always: dict[str, object] = {} if worker is None else {"worker": worker}
 
     def event(self, level: str, name: str, **fields: object) -> None:
         if LEVELS.index(level) >= self.threshold:
-            self.write(format_event(level, name, fields))
+            self.write(format_event(level, name, fields | self.always))
 
     def debug(self, name: str, **fields: object) -> None:
         self.event("debug", name, **fields)

@@ -33,6 +33,7 @@ from hsl.runtime.protocols import QueueFull
 from hsl.runtime.rows import CHANGING, COLUMNS, ID, Row, numbered
 
 SCHEMA_VERSION = 5
+LOCK = "lock"  # the file
 ROW_LIMIT = 64 * 1024  # bytes of body kept in the database; a larger one is a file
 CHUNK = 64 * 1024
 ROWS = 32  # rows of one statement
@@ -208,7 +209,7 @@ def write_all(fd: int, data: bytes) -> int:
 
 def take_lock(folder: Path) -> int:
     """The lock's file descriptor: open for as long as the queue is owned. Raises QueueLocked."""
-    path = folder / "lock"
+    path = folder / LOCK
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -20,6 +20,7 @@ METRIC = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]{0,199}\Z")
 SIZE = re.compile(r"(\d+)\s*(TiB|GiB|MiB|KiB|B)?\Z")
 SIZES = {"TiB": 1 << 40, "GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 LOOKUP_MX = "lookup-mx"  # in the place of a host
+MAX_WORKERS = 64
 CONTROL_SOCKET = "control.sock"  # in queues.path, unless environment.controlsocket says otherwise
 
 
@@ -85,6 +86,7 @@ ServerName = Annotated[str, BeforeValidator(check_server_name)]
 Ciphers = Annotated[str, BeforeValidator(check_ciphers)]
 Mechanism = Annotated[str, BeforeValidator(check_mechanism)]
 MetricName = Annotated[str, BeforeValidator(check_metric)]
+FileMask = Annotated[str, Field(pattern=r"^0?[0-7]{3}$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -485,10 +487,22 @@ class MonitorSettings(Section):
     metrics: list[Metric] = []
 
 
+class PrivDrop(Section):
+    """Whom the workers run as, once root has opened the ports."""
+
+    user: str  # who must be able to read the scripts, and to write to queues.path
+    group: str | None = None  # default: the user's own
+
+
 class Environment(Section):
-    """The process, and whom it says it is."""
+    """The processes, and whom they say they are."""
 
     hostname: str = Field(default_factory=socket.gethostname)  # in the banner, Received, HELO and notifications
+    workers: int = Field(
+        default=1, ge=1, le=MAX_WORKERS
+    )  # processes on the same ports; several need state.backend redis
+    privdrop: PrivDrop | None = None  # default: the workers stay who started them
+    umask: FileMask | None = None  # of the workers, octal, like 0027; default: as it was
     controlsocket: Path | None = None  # default: control.sock in queues.path
     log: Literal["debug", "info", "warning", "error"] = "info"  # the least that is told; debug has what scripts echo
 

@@ -60,6 +60,7 @@ def check_references(document: Document, folder: Path) -> None:
     check_script_network(document)
     check_hooks(document, folder)
     check_state(document)
+    check_workers(document)
     check_scanner(document)
     check_control_socket(document, folder)
     check_listeners(document)
@@ -308,6 +309,17 @@ def check_state(document: Document) -> None:
     elif url:
         span = document.key_span(("state", "url"))
         document.findings.warning("state", "state.url is not used: state.backend is memory", span)
+
+
+def check_workers(document: Document) -> None:
+    """Several processes need a common memory for what scripts count."""
+    path = ("environment", "workers")
+    workers = document.get(*path)
+    if isinstance(workers, int) and workers > 1 and document.get("state", "backend") != "redis":
+        document.findings.error(
+            "workers", f"{workers} workers need rates and slots in Redis", document.value_span(path),
+            "state: {backend: redis, url: redis://127.0.0.1:6379/0}; with 1 worker they may stay in its memory",
+        )  # fmt: skip
 
 
 def check_scanner(document: Document) -> None:

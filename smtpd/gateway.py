@@ -9,8 +9,9 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from hsl.errors import CompileError, Diagnostic, ScriptError
@@ -27,7 +28,7 @@ from hsl.runtime.model import ACTIVE, DEFER, HOLD, NetAddress
 from hsl.runtime.network import NetworkPolicy, ScriptNetwork
 from hsl.runtime.policies import QueuePolicies
 from hsl.runtime.protocols import OutbreakScanner, Rates, Slots, SpamScanner, VirusScanner
-from hsl.runtime.queue import QueueError, QueueLocked, SQLiteQueue
+from hsl.runtime.queue import QueueError, SQLiteQueue
 from hsl.runtime.rates import MemoryRates
 from hsl.runtime.redis_state import RedisState, StateError, StateUnreachable
 from hsl.runtime.runner import Hook, Services, StageRunner
@@ -61,7 +62,6 @@ from hsl.smtpd.transports import TransportTable
 from hsl.source import Source, Span
 
 WILDCARDS = frozenset({"0.0.0.0", "::"})
-LOCK_TRIES, LOCK_PAUSE = 10, 0.1  # tries and seconds for a shard in use: killed processes may still be going
 SCRIPT_REST = 0.005  # seconds; as long as a script's turn (hsl.run.TURN): sessions and commits get half of the time
 
 Endpoint = tuple[str, int]
@@ -76,11 +76,12 @@ class Place:
     """What a worker among others is given by its supervisor, who also has control socket and monitor."""
 
     number: int  # of the worker, and of its shard
+    count: int  # of all workers
     serial: str
     sockets: Mapping[str, Sequence[socket.socket]]  # by server, in the order of the listeners
-    adopts: Sequence[int] = ()  # further shards
-    fleet: Fleet | None = None  # the other workers, if there are any
-    board: Board | None = None  # and the counters shared with them
+    adopts: Sequence[int]  # further shards
+    fleet: Fleet  # the other workers
+    board: Board | None  # counters shared with them, if there are any
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ class Gateway:
         self.desk = Desk(self.queue, self.log, self.policies, self.metrics)
         self.rates, self.slots = await self._open_state(stack)
         self.serial = self.place.serial if self.place else await asyncio.to_thread(read_serial, config.queues.path)
-        if self.place and self.place.fleet:
+        if self.place:
             self.place.fleet.share_rules(self.policies)
         self.spam, self.outbreak = self._scanners()
         self.viruses = self._virus_scanner()
@@ -198,14 +199,6 @@ class Gateway:
         )
 
     async def _open_shard(self, number: int, changed: asyncio.Event) -> SQLiteQueue:
-        """A shard of the queue. Waits for a process that was killed to let go of it."""
-        for _ in range(LOCK_TRIES):
-            with suppress(QueueLocked):
-                return await self._try_shard(number, changed)
-            await asyncio.sleep(LOCK_PAUSE)
-        return await self._try_shard(number, changed)
-
-    async def _try_shard(self, number: int, changed: asyncio.Event) -> SQLiteQueue:
         return await SQLiteQueue.open(
             shard_folder(self.config.queues.path, number),
             log=self.log,
@@ -368,6 +361,8 @@ class Gateway:
             wanted = ", ".join(endpoint((item.address, item.port)) for item in config.listeners)
             raise StartError(f"server {config.id} cannot listen on {wanted}: {describe(error)}") from error
         self.servers[config.id] = server
+        if self.place:
+            server.failed_logins.on_add = partial(self.place.fleet.share_failed_login, config.id)
 
     async def _stop_traffic(self) -> None:
         """Servers and delivery end side by side, within one grace."""
@@ -395,7 +390,7 @@ class Gateway:
             serial=self.serial,
             client=self.client,
             concurrency=self.concurrency,
-            others=self.place.fleet if self.place else None,
+            others=self.place.fleet if self.place and self.place.count > 1 else None,
             defer_code=config.scripting.defer_code,
             network=self.network,
             rootpath=config.scripting.rootpath,

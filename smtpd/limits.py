@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from functools import lru_cache
 
 from hsl.runtime.protocols import Clock
@@ -79,6 +80,7 @@ class Failures:
         self.limit = limit
         self.clock = clock
         self.peers: OrderedDict[str, deque[float]] = OrderedDict()
+        self.on_add: Callable[[str], None] = lambda ip: None  # tells other workers
 
     def exhausted(self, ip: str) -> bool:
         """Whether this peer may not try again for now."""
@@ -90,6 +92,11 @@ class Failures:
         return len(times) >= self.limit
 
     def add(self, ip: str) -> None:
+        self.hear(ip)
+        self.on_add(ip)
+
+    def hear(self, ip: str) -> None:
+        """Count one, of this worker or another."""
         peer = peer_key(ip)
         times = self.peers.setdefault(peer, deque(maxlen=self.limit))
         times.append(self.clock.monotonic())

@@ -10,6 +10,7 @@ its own, under its lock: its entries stay where they are, and what comes of them
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +19,7 @@ from pathlib import Path
 from hsl.runtime.model import Mail, QueueEntry
 from hsl.runtime.queue import NO_FILTERS, QueueView, ReadonlyQueue, SQLiteQueue
 from hsl.runtime.queueindex import Page
-from hsl.runtime.spool import MAX_SHARDS, SHARD_IDS, StoredBody
+from hsl.runtime.spool import LOCK, MAX_SHARDS, SHARD_IDS, StoredBody, take_lock
 
 FOLDER = "shards"
 SERIAL = "serial"  # the file that holds the serial number
@@ -37,6 +38,31 @@ def read_serial(root: Path) -> str:
     serial = str(uuid.uuid4())
     path.write_text(f"{serial}\n", "ascii")
     return serial
+
+
+def make_folders(root: Path, count: int, owner: tuple[int, int] | None) -> None:
+    """The folders of the queue and its first `count` shards, those that are missing made for their owner (uid, gid).
+
+    Raises OSError.
+    """
+    folders = [
+        root,
+        *([root / FOLDER] if count > 1 else []),
+        *(shard_folder(root, number) for number in range(1, count)),
+    ]
+    for folder in folders:
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if owner is not None:
+                os.chown(folder, *owner)
+
+
+def check_unlocked(root: Path) -> None:
+    """Raises QueueLocked when another process has one of the shards."""
+    for number in found_shards(root):
+        folder = shard_folder(root, number)
+        if (folder / LOCK).exists():
+            os.close(take_lock(folder))
 
 
 def shard_folder(root: Path, number: int) -> Path:
