@@ -1,7 +1,7 @@
 """Questions and answers between the supervisor and a worker, both ways, over one socket: lines of JSON in, and out.
 
-A question is `{"ask": name, "id": number, …}`, its answer `{"to": number, …}`, a refusal `{"to": …, "error": text}`.
-What needs no answer has no id.
+A question is `{"ask": name, "with": {…}, "number": n}`, its answer `{"to": n, "is": {…}}`, a refusal
+`{"to": n, "error": text}`. What needs no answer has no number.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Channel:
         number = self._serial
         future = self._waiting[number] = self._loop.create_future()
         try:
-            self._send({"ask": name, "id": number, **fields})
+            self._send({"ask": name, "with": fields, "number": number})
             async with asyncio.timeout(wait):
                 answer: Message = await future
         except TimeoutError:
@@ -68,7 +68,7 @@ class Channel:
     def tell(self, name: str, /, **fields: object) -> None:
         """Say something that has no answer. Nobody hears it when the other end is gone."""
         if not self.closed.is_set():
-            self._send({"ask": name, **fields})
+            self._send({"ask": name, "with": fields})
 
     def _send(self, message: Mapping[str, Any]) -> None:
         if self.closed.is_set():
@@ -97,26 +97,25 @@ class Channel:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
-        future = self._waiting.get(message.pop("to"))
+        future = self._waiting.get(message["to"])
         if future is None or future.done():
             return
         if "error" in message:
             future.set_exception(Refused(message["error"]))
         else:
-            future.set_result(message)
+            future.set_result(message["is"])
 
     async def _answer(self, message: Message) -> None:
-        name, number = message.pop("ask"), message.pop("id", None)
-        answer: Mapping[str, Any]
+        name, answer = message["ask"], {"to": message.get("number")}
         try:
-            answer = await self._handle(name, message)
+            answer["is"] = dict(await self._handle(name, message["with"]))
         except (Refused, Lost) as error:
-            answer = {"error": str(error)}
+            answer["error"] = str(error)
         except Exception as error:
             self._log.error("channel-question-failed", question=name, error=repr(error))
-            answer = {"error": f"internal error: {type(error).__name__}"}
-        if number is not None and not self.closed.is_set():
-            self._send({**answer, "to": number})
+            answer["error"] = f"internal error: {type(error).__name__}"
+        if answer["to"] is not None and not self.closed.is_set():
+            self._send(answer)
 
     async def close(self) -> None:
         """End the connection; whoever waits for an answer gets Lost."""

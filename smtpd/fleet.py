@@ -79,8 +79,9 @@ class Fleet:
         policies.on_made = lambda rule: self.channel.tell("rule", **pack_rule(rule, policies.clock.monotonic()))
         policies.on_removed = lambda rule_id: self.channel.tell("lift", id=rule_id)
 
-    def share_failed_login(self, serverid: str, ip: str) -> None:
-        self.channel.tell("failed-login", server=serverid, ip=ip)
+    def share_failure(self, serverid: str, kind: str, ip: str) -> None:
+        """Tell the others of a failed login, or handshake, of a client."""
+        self.channel.tell("failure", server=serverid, kind=kind, ip=ip)
 
 
 def pack_rule(rule: Rule, now: float) -> Message:

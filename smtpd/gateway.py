@@ -362,7 +362,8 @@ class Gateway:
             raise StartError(f"server {config.id} cannot listen on {wanted}: {describe(error)}") from error
         self.servers[config.id] = server
         if self.place:
-            server.failed_logins.on_add = partial(self.place.fleet.share_failed_login, config.id)
+            server.failed_logins.on_add = partial(self.place.fleet.share_failure, config.id, "login")
+            server.failed_handshakes.on_add = partial(self.place.fleet.share_failure, config.id, "handshake")
 
     async def _stop_traffic(self) -> None:
         """Servers and delivery end side by side, within one grace."""

@@ -35,7 +35,7 @@ from hsl.smtpd.workerprocess import Unfit, WorkerProcess
 
 BACK_OFF = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds before a worker that died is started again
 STEADY = 60.0  # seconds after which a worker's death is its first again
-GIVE_UP = 6  # deaths in a row after which another worker takes the shard
+GIVE_UP = 5  # deaths in a row after which another worker takes the shard
 LOOK = 1.0  # seconds between two looks at the files
 ANSWER = 1.5  # seconds for what one worker asks another; less than fleet.WAIT
 LETTING_GO = 1.0  # seconds for a queue in use to be free

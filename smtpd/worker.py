@@ -89,7 +89,7 @@ class Worker:
             "ping": self.ping,
             "rule": self.rule,
             "lift": self.lift,
-            "failed-login": self.failed_login,
+            "failure": self.failure,
             "stop": self.stop,
         }
         return await answers[name](message)
@@ -195,8 +195,7 @@ class Worker:
         gateway = self.gateway
         if message["what"] == "metric":
             filters = {name: [text.encode("latin-1") for text in texts] for name, texts in message["filters"].items()}
-            await gateway.queue.prepare(filters)
-            return {"value": gateway.queue.metric(message["metric"], filters)}
+            return {"value": await gateway.queue.measure(message["metric"], filters)}
         if message["what"] == "quota":
             count, size = gateway.queue.quota(message["name"].encode("latin-1"))
             return {"count": count, "bytes": size}
@@ -226,10 +225,11 @@ class Worker:
         self.gateway.policies.forget(message["id"])
         return {}
 
-    async def failed_login(self, message: Message) -> Mapping[str, Any]:
+    async def failure(self, message: Message) -> Mapping[str, Any]:
         server = self.gateway.servers.get(message["server"])
         if server is not None:
-            server.failed_logins.hear(message["ip"])
+            failures = server.failed_logins if message["kind"] == "login" else server.failed_handshakes
+            failures.hear(message["ip"])
         return {}
 
     async def stop(self, message: Message) -> Mapping[str, Any]:

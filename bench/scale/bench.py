@@ -123,11 +123,11 @@ def measure_sessions(
     for count in counts:
         with prepare(folder / str(count), sink, count) as gateway:
             flow(gateway, load, 0, 1)  # memory that the load itself needs is there before the sessions
-            before = resident_bytes(gateway.pid)
+            before = resident_bytes(gateway.workers()[0])
             start = time.monotonic()
             with sessions_open(gateway.port, count):
                 opened = time.monotonic() - start
-                memory = (resident_bytes(gateway.pid) - before) / count
+                memory = (resident_bytes(gateway.workers()[0]) - before) / count
                 flowed = flow(gateway, load, 0, rounds)
         row = {"sessions": count, "opened": opened, "memory": memory / 1024, "rate": flowed.rate, "cpu": flowed.cpu}
         rows.append(row)

@@ -29,7 +29,7 @@ class Narrow(Gateway):
 def test_the_hard_limit_is_used(tmp_path: Path) -> None:
     path = write_gateway(tmp_path, {}, server={"limits": {"connections": 1000}})
     with Narrow(path) as gateway:
-        assert limit_of(gateway.pid) == (1000, 1000)
+        assert limit_of(gateway.workers()[0]) == (1000, 1000)
         found = gateway.find(r" few-descriptors limit=1000 wanted=(\d+) ")
         assert found is not None
         assert int(found[1]) > 2000
@@ -38,7 +38,7 @@ def test_the_hard_limit_is_used(tmp_path: Path) -> None:
 def test_no_warning_when_it_is_enough(tmp_path: Path) -> None:
     path = write_gateway(tmp_path, {}, server={"limits": {"connections": 100}}, queues={"concurrency": 50})
     with Narrow(path) as gateway:
-        assert limit_of(gateway.pid) == (1000, 1000)
+        assert limit_of(gateway.workers()[0]) == (1000, 1000)
         assert gateway.find("few-descriptors") is None
 
 

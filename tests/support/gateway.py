@@ -97,6 +97,13 @@ class Gateway(Server):
         finally:
             self.kill()
 
+    # the workers
+
+    def workers(self) -> dict[int, int]:
+        """The pid of each worker that runs now."""
+        found = re.findall(r" worker-started worker=(\d+) pid=(\d+)", self.output())
+        return {int(number): int(pid) for number, pid in found}
+
     # the log
 
     def output(self) -> str:
