@@ -229,6 +229,7 @@ class AttemptError:
     message: str
     kind: str = "connect"  # plan, dns, bind, connect, timeout, tls, disconnect, protocol
     enhanced: tuple[int, int, int] | None = None
+    state: str = ""  # where a dialogue ended: connect, BANNER … EOD
     dns: str = ""  # what the DNS said: NXDOMAIN, NODATA, SERVFAIL, TIMEOUT …
 
 

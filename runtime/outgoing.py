@@ -10,6 +10,7 @@ from hsl.errors import ScriptError
 from hsl.mime import coding
 from hsl.mime.addresses import written_name
 from hsl.mime.fields import NAME, date_text, make_field
+from hsl.runtime.attempts import attempt_facts
 from hsl.runtime.context import Context, error_array, record, result_array, string, text
 from hsl.runtime.dsnrequest import DSNRequest, read_request
 from hsl.runtime.functions.arguments import (
@@ -173,7 +174,13 @@ async def send_mail(context: Context, message: bytes, sender: Value, recipients:
     plan.senderparams = read_params("send", sender)
     network = context.services.network
     permit = None if isinstance(server, bytes) or network is None else network.permit  # a transport is configured
-    return await client.send(plan, people, BytesBody(coding.BREAK.sub(b"\r\n", message)), permit)
+    attempt = await client.send(plan, people, BytesBody(coding.BREAK.sub(b"\r\n", message)), permit)
+    shown = b",".join(address.path for address, _ in people[:20])
+    context.services.log.info(
+        "sent" if attempt.delivered else "not-sent", id=context.message_id, stage=context.stage,
+        sender=origin.path or "<>", recipient=shown, **attempt_facts(attempt, plan),
+    )  # fmt: skip
+    return attempt
 
 
 def read_recipient(function: str, item: Value) -> tuple[Address, dict[str, str]]:

@@ -511,7 +511,7 @@ def weigh(old: Attempt | None, new: Attempt) -> Attempt:
 
 
 def dns_failure(error: DNSError, host: str = "") -> Attempt:
-    failure = AttemptError(error.temporary, error.message, "dns", error.enhanced, error.status)
+    failure = AttemptError(error.temporary, error.message, "dns", error.enhanced, dns=error.status)
     return Attempt(error=failure, remotemx=host)
 
 
@@ -527,7 +527,7 @@ def no_address(order: Order, hosts: list[str], skipped: int) -> Attempt:
         sources = ", ".join(source.address for source in order.plan.sources[:3])
         message = f"no address of {shown} is of the family of the source address {sources}"
         return Attempt(error=AttemptError(True, message, "bind", (4, 4, 4)))
-    return Attempt(error=AttemptError(True, f"no address found for {shown}", "dns", (4, 4, 4), "NODATA"))
+    return Attempt(error=AttemptError(True, f"no address found for {shown}", "dns", (4, 4, 4), dns="NODATA"))
 
 
 def pool_key(order: Order, target: Target) -> PoolKey:

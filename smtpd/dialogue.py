@@ -83,7 +83,7 @@ class HandshakeFailed(Failed):
 
 def problem(state: str, message: str, kind: str, enhanced: Enhanced | None = None, temporary: bool = True) -> Failed:
     """A Failed without a reply; the state stands in its message."""
-    return Failed(state, error=AttemptError(temporary, f"{state}: {message}", kind, enhanced))
+    return Failed(state, error=AttemptError(temporary, f"{state}: {message}", kind, enhanced, state))
 
 
 def read_result(response: SMTPResponse, state: str) -> Result:
@@ -401,7 +401,7 @@ def handshake_error(error: OSError, name: str) -> AttemptError | None:
         reason = error.reason
     else:
         reason = "no progress in time" if isinstance(error, TimeoutError) else "connection lost"
-    return AttemptError(True, f"STARTTLS: TLS handshake failed ({reason})", "tls", (4, 7, 5))
+    return AttemptError(True, f"STARTTLS: TLS handshake failed ({reason})", "tls", (4, 7, 5), "STARTTLS")
 
 
 def refusal(state: str, response: SMTPResponse) -> Failed:

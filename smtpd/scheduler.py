@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 from hsl.errors import ScriptError
+from hsl.runtime.attempts import attempt_facts, describe
 from hsl.runtime.context import PostDeliveryContext, PreDeliveryContext
 from hsl.runtime.dsnrequest import DELAY, FAILURE, SUCCESS, wants
 from hsl.runtime.log import Log
@@ -860,34 +861,6 @@ def tells(entry: QueueEntry, event: str) -> bool:
 async def finish(tasks: Mapping[asyncio.Task[None], Work] | set[asyncio.Task[None]], seconds: float) -> None:
     if tasks:
         await asyncio.wait(list(tasks), timeout=seconds)
-
-
-def attempt_facts(attempt: Attempt, plan: DeliveryPlan | None) -> dict[str, object]:
-    facts: dict[str, object] = {
-        "relay": attempt.remotemx or (plan.host if plan else None),
-        "relayip": attempt.remoteip,
-        "relayport": attempt.remoteport or None,
-        "sourceip": attempt.localip,
-        "helo": attempt.helo,
-        "duration": attempt.duration,
-        "tls": f"{attempt.tls.protocol}/{attempt.tls.cipher}" if attempt.tls else None,
-    }
-    decided = attempt.result or attempt.error
-    if decided is not None and decided.enhanced:
-        facts["enhanced"] = ".".join(map(str, decided.enhanced))
-    if attempt.result is not None:
-        facts |= {"code": attempt.result.code, "state": attempt.result.state, "reply": " ".join(attempt.result.lines)}
-    elif attempt.error is not None:
-        facts |= {"code": 0, "error": attempt.error.kind, "reply": attempt.error.message}
-    return facts
-
-
-def describe(attempt: Attempt) -> str:
-    """An attempt's outcome in one line, for people."""
-    if attempt.result is not None:
-        enhanced = ".".join(map(str, attempt.result.enhanced)) + " " if attempt.result.enhanced else ""
-        return f"{attempt.result.code} {enhanced}{' '.join(attempt.result.lines)} ({attempt.result.state})"[:1000]
-    return f"{attempt.error.kind}: {attempt.error.message}"[:1000] if attempt.error else ""
 
 
 def rfc3339(seconds: float) -> str:

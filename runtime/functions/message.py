@@ -12,6 +12,7 @@ from typing import NoReturn
 from hsl.builtins import Chapter, Options, option
 from hsl.errors import ScriptError
 from hsl.run import Run
+from hsl.runtime.attempts import attempt_facts
 from hsl.runtime.context import DataContext, MessageContext, string, text
 from hsl.runtime.data import Destination, act
 from hsl.runtime.dsnrequest import SENDER_PARAMS
@@ -159,8 +160,7 @@ def deliver_now(run: Run, function: str, options: DeliverOptions) -> NoReturn:
     verdict = attempt_verdict(attempt)
     context.services.log.info(
         "direct-delivery", id=context.message_id, recipient=text(recipient.path), action=verdict.action,
-        relay=attempt.remotemx, relayip=attempt.remoteip, code=attempt.result.code if attempt.result else 0,
-        reply=" ".join(attempt.result.lines) if attempt.result else attempt.error and attempt.error.message,
+        **attempt_facts(attempt, plan),
     )  # fmt: skip
     act(context, verdict.action, verdict)
     raise VerdictReached(verdict)

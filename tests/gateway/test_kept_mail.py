@@ -137,4 +137,6 @@ def test_the_next_hops_answer_is_ours(site: Site, domain: str, code: int, text: 
     assert site.gateway.send("a@home.example", f"now@{domain}.example") == (code, text)
     assert site.gateway.queued() == 0
     site.wait_recipients(*(["<now@home.example>"] if code == 250 else []))
-    site.gateway.wait_for(f" direct-delivery .*recipient=now@{domain}.example ")
+    site.gateway.wait_for(
+        f" direct-delivery .*recipient=now@{domain}.example .*sourceip=127.0.0.1 helo=gateway.* reply="
+    )

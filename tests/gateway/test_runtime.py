@@ -216,8 +216,12 @@ def test_a_message_is_sent_at_once_to_several(site: Site, tmp_path: Path) -> Non
         assert send(other.host, other.port) == "5.7.1 EOD 250"
         [mail] = other.wait(1)
         assert mail.recipients == ["<one@sent.example>", "<two@sent.example>"]
+        site.gateway.wait_for(
+            r" sent id=\S+ stage=data .*recipient=one@sent\.example,two@sent\.example .*code=250 state=EOD"
+        )
         assert mail.raw.endswith(b"\n\nthe body\n")
     assert send("127.0.0.1", free_port()) == "5.7.1 connect"
+    site.gateway.wait_for(r" not-sent id=\S+ stage=data .*relayip=127\.0\.0\.1 .*helo=\S+ .*code=0 state=connect")
 
 
 def test_the_test_virus(site: Site) -> None:

@@ -184,7 +184,7 @@ async def test_a_failure_without_a_reply_has_its_code_in_the_log(tmp_path) -> No
     async with gateway(tmp_path, 9, lines) as made:
         await made.queue.apply(store=[Mail(BytesBody(TEXT), (entry(),))])
         await until(lambda: attempts(lines))
-    assert re.search(r" enhanced=4\.4\.1 code=0 error=connect ", attempts(lines)[0])
+    assert re.search(r" enhanced=4\.4\.1 code=0 state=connect error=connect ", attempts(lines)[0])
 
 
 def addresses() -> Iterator[tuple[Address, Address]]:
