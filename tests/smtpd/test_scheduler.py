@@ -2,9 +2,11 @@
 
 import asyncio
 import copy
+import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from email import message_from_bytes
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +36,7 @@ from hsl.smtpd.config import Config
 from hsl.smtpd.lanes import FIRST_WIDTH, Lane
 from hsl.smtpd.scheduler import LANE_LIMIT, Scheduler
 from hsl.smtpd.transports import TransportTable
+from hsl.source import Source, Span
 
 pytestmark = pytest.mark.asyncio
 
@@ -348,6 +351,28 @@ async def test_an_attempt_is_one_log_line() -> None:
             "action=delivered",
         ):
             assert part in line + " ", part
+
+
+async def test_the_manual_has_every_key_of_a_delivery_s_line() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "mail.md").read_text()
+    told = re.findall(r"^\| `(\w+)` \|", manual.partition("## The log")[2].partition("\n## ")[0], re.M)
+    at = Span(Source("x.hsl", "Try();"), 0, 6)
+    decisions = [Verdict("queue", reason=("why",), at=at), Verdict("default", at=at)]
+    async with World() as world:
+        world.runner.hooks = {
+            "predelivery": lambda context: Verdict("try", at=at),
+            "postdelivery": lambda context: decisions.pop(),
+        }
+        world.deliverer.outcome = replace(
+            DELIVERED, remoteport=25, tls=TLSInfo("TLSv1.3", "AES", 256), remotemx="mx.r.example"
+        )
+        await world.settle(world.add())
+        world.deliverer.outcome = replace(BUSY, result=None, error=AttemptError(True, "x", "connect", None, "connect"))
+        await world.settle(world.add())
+        lines = world.logged(" attempt ")
+    keys = {key for line in lines for key in re.findall(r" (\w+)=", line)}
+    assert sorted(told) == sorted(keys)
+    assert len(told) == 25
 
 
 async def test_temporary_failures_follow_the_plan_and_end_in_a_bounce() -> None:
