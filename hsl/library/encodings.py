@@ -16,7 +16,7 @@ from hsl.errors import ScriptError
 from hsl.library.csvtext import CsvOptions, NotCSV, read_csv, read_schema, want_delimiter, write_row
 from hsl.library.yamltext import NotYAML, read_yaml
 from hsl.mime import words
-from hsl.values import Array, Value, number_text, to_string
+from hsl.values import Array, Resource, Value, number_text, to_string
 
 chapter = Chapter("Encodings and JSON")
 
@@ -160,7 +160,8 @@ class EncodeOptions(Options):
 
 @chapter.function("json_encode", constant=True)
 def json_encode(value: Value, options: EncodeOptions) -> bytes | None:
-    """Return a value as JSON; arrays numbered from 0 become arrays, others objects with string keys.
+    """Return a value as JSON; arrays numbered from 0 become arrays, others objects with string keys. A resource, like a
+    certificate in `$connection`, is null.
 
     None if there is no such form: inf and nan, functions, objects, strings that are not UTF-8, nesting over 500. Over
     1,000,000 values and 64 MiB of text are errors.
@@ -200,8 +201,10 @@ class Writer:
             self.write_array(value, depth)
         elif isinstance(value, bytes):
             self.put_string(value)
-        elif value is None or isinstance(value, bool):
-            self.put({None: b"null", True: b"true", False: b"false"}[value])
+        elif isinstance(value, bool):
+            self.put(b"true" if value else b"false")
+        elif value is None or isinstance(value, Resource):
+            self.put(b"null")
         elif isinstance(value, float) and math.isfinite(value):
             self.put(number_text(value).encode())
         else:

@@ -59,10 +59,8 @@ SCRIPTS = {
         }
     """,
     "postdelivery": """
-        $seen = $message;
-        unset($seen["file"]);
         memory_store($message["recipientaddress"]["localpart"], json_encode([
-            "arguments" => $arguments, "message" => $seen, "context" => $context, "metadata" => GetMetaData()]));
+            "arguments" => $arguments, "message" => $message, "context" => $context, "metadata" => GetMetaData()]));
         memory_store("file." . $message["id"]["queue"], File($message["file"]["modified"])->read(1000));
     """,
 }

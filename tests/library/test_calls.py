@@ -11,7 +11,7 @@ import pytest
 from hsl.errors import ScriptError
 from hsl.library import core_registry
 from hsl.library.encodings import MAX_JSON_ITEMS
-from hsl.values import MAX_ITEMS, MAX_STRING, Array, Object
+from hsl.values import MAX_ITEMS, MAX_STRING, Array, Object, Resource
 
 INF = math.inf
 NAN = math.nan
@@ -201,6 +201,7 @@ GOOD: list[tuple[str, list[Any], Any]] = [
     ("json_encode", [[NAN]], None),
     ("json_encode", [b"\xff"], None),
     ("json_encode", [Object("A")], None),
+    ("json_encode", [Array([Resource("X509Resource")])], b"[null]"),
     (
         "json_decode",
         ['{"a": [1, 2.5, "x", true, false, null], "0": {}}'],
