@@ -87,6 +87,7 @@ Ciphers = Annotated[str, BeforeValidator(check_ciphers)]
 Mechanism = Annotated[str, BeforeValidator(check_mechanism)]
 MetricName = Annotated[str, BeforeValidator(check_metric)]
 FileMask = Annotated[str, Field(pattern=r"^0?[0-7]{3}$")]
+Workers = Annotated[int, Field(ge=1, le=MAX_WORKERS)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -498,9 +499,7 @@ class Environment(Section):
     """The processes, and whom they say they are."""
 
     hostname: str = Field(default_factory=socket.gethostname)  # in the banner, Received, HELO and notifications
-    workers: int = Field(
-        default=1, ge=1, le=MAX_WORKERS
-    )  # processes on the same ports; several need state.backend redis
+    workers: Workers = 1  # processes on the same ports; several need state.backend redis
     privdrop: PrivDrop | None = None  # default: the workers stay who started them
     umask: FileMask | None = None  # of the workers, octal, like 0027; default: as it was
     controlsocket: Path | None = None  # default: control.sock in queues.path

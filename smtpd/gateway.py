@@ -50,6 +50,7 @@ from hsl.smtpd.descriptors import raise_descriptor_limit
 from hsl.smtpd.fleet import Fleet
 from hsl.smtpd.hooks import Hooks, compile_hooks
 from hsl.smtpd.inline import InlineClient
+from hsl.smtpd.keyfiles import KeyFiles
 from hsl.smtpd.limits import plain_ip
 from hsl.smtpd.monitor import Monitor
 from hsl.smtpd.policyconfig import configure_policies
@@ -82,6 +83,7 @@ class Place:
     adopts: Sequence[int]  # further shards
     fleet: Fleet  # the other workers
     board: Board | None  # counters shared with them, if there are any
+    keys: KeyFiles  # which the supervisor may have read
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ class Gateway:
     def __init__(self, config: Config, log: Log, place: Place | None = None) -> None:
         self.config = config
         self.place = place
+        self.keys = place.keys if place else KeyFiles()
         self.log = log
         self.clock = SystemClock()
         self.programs = Programs()
@@ -306,7 +309,7 @@ class Gateway:
             queue=self.queue,
             runner=self._runner(config, hooks.delivery),
             deliverer=deliverer,
-            transports=TransportTable(config),
+            transports=TransportTable(config, self.keys.read),
             slots=self.slots,
             log=self.log,
             clock=self.clock,
@@ -354,6 +357,7 @@ class Gateway:
             spool_path=self.config.queues.path,
             resolver=self.resolver,
             connections=connections,
+            read=self.keys.read,
         )
         try:
             self.addresses[config.id] = await server.start(self.place.sockets[config.id] if self.place else None)
@@ -439,7 +443,7 @@ class Gateway:
         hooks = await asyncio.to_thread(compile_hooks, config, self.programs, loader)
         merged = merge(self.config, config)
         try:
-            transports = await asyncio.to_thread(TransportTable, merged)
+            transports = await asyncio.to_thread(TransportTable, merged, self.keys.read)
         except (OSError, ValueError) as error:
             raise CompileError([Diagnostic("error", "dkim", describe(error), Span(Source("", ""), 0, 0))]) from None
         return Prepared(merged, hooks, transports, restart_needed(self.config, config))

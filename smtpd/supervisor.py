@@ -24,13 +24,14 @@ from hsl.smtpd.channel import Lost, Message, Refused
 from hsl.smtpd.config import Config
 from hsl.smtpd.configfile import LoadedConfig, load_config
 from hsl.smtpd.control import ControlServer, control_path
+from hsl.smtpd.keyfiles import key_paths, read_keys
 from hsl.smtpd.listeners import BindError, bind_listeners
 from hsl.smtpd.monitor import Monitor, endpoint
 from hsl.smtpd.notify import Notifier
 from hsl.smtpd.privileges import Identity, PrivilegeError, find_identity
 from hsl.smtpd.shards import check_unlocked, found_shards, make_folders, read_serial
 from hsl.smtpd.together import Together
-from hsl.smtpd.watch import Watch
+from hsl.smtpd.watch import State, Watch
 from hsl.smtpd.workerprocess import Unfit, WorkerProcess
 
 BACK_OFF = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds before a worker that died is started again
@@ -107,7 +108,7 @@ class Supervisor:
         """What is to be said of it."""
         self._identity = find_identity(self.config.environment.privdrop)
         await asyncio.gather(*(worker.spawn(self._handle, self.log) for worker in self.workers))
-        before = self._files_now()
+        before = self.watch.look()
         answer = await self._check(self.workers[0], None)
         self.files, self.names = answer["files"], answer["names"]
         self._watch_files(before)
@@ -168,6 +169,7 @@ class Supervisor:
         return await worker.begin(
             "check",
             config=self.config.model_dump_json(by_alias=True),
+            keys=self._read_keys(self.config),
             files=files,
             number=worker.number,
             count=self.count,
@@ -175,6 +177,10 @@ class Supervisor:
             identity=identity and (identity.uid, identity.gid, identity.groups),
             umask=None if umask is None else int(umask, 8),
         )
+
+    def _read_keys(self, config: Config) -> dict[str, str]:
+        """Key files as root reads them, where the workers are somebody else: else they read them themselves."""
+        return read_keys(config) if self._identity else {}
 
     async def _open(self, worker: WorkerProcess) -> Message:
         """Let a worker open its shards. Raises Unfit."""
@@ -330,18 +336,11 @@ class Supervisor:
                 self.log.info("changed", reload="configuration and scripts")
                 await self.reload()
 
-    def _files_now(self) -> dict[Path, Any]:
-        return self.watch.look()
-
-    def _watch_files(self, before: dict[Path, Any]) -> None:
+    def _watch_files(self, before: dict[Path, State]) -> None:
+        """The configuration and all scripts. Certificates are watched by the workers, as far as they can read them."""
+        keys = key_paths(self.config) if self._identity else ()
         root = self.config.scripting.rootpath
-        files = [
-            path
-            for server in self.config.servers
-            if server.tls
-            for path in (server.tls.certificate, server.tls.privatekey)
-        ]
-        self.watch.note([self.path, *files, *(root / name for name in self.names)], before)
+        self.watch.note([self.path, *keys, *(root / name for name in self.names)], before)
 
     async def reload(self) -> bool:
         """Load configuration and scripts anew. Only if all of it is right all workers take it over, else none does.
@@ -352,7 +351,7 @@ class Supervisor:
             if self.stopping:
                 return False
             self.notifier.reloading()
-            before = self._files_now()
+            before = self.watch.look()
             try:
                 return await self._reload()
             except (Lost, Refused) as error:
@@ -374,12 +373,13 @@ class Supervisor:
         if not workers:
             raise Refused("no worker is running")
         config = loaded.config.model_dump_json(by_alias=True)
-        first = await workers[0].ask("prepare", None, config=config, files=None)
+        keys = self._read_keys(loaded.config)
+        first = await workers[0].ask("prepare", None, config=config, keys=keys, files=None)
         self.names = sorted({*self.files, *first["names"]})
         if self._report_findings(first):
             return False
-        others = [worker.ask("prepare", None, config=config, files=first["files"]) for worker in workers[1:]]
-        for answer in await asyncio.gather(*others):
+        new: dict[str, Any] = {"config": config, "keys": keys, "files": first["files"]}
+        for answer in await asyncio.gather(*(worker.ask("prepare", None, **new) for worker in workers[1:])):
             if self._report_findings(answer):
                 return False
         for item in loaded.warnings:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from hsl.errors import ScriptError
 from hsl.library.dkimtext import Signer, SignOptions, read_private_key
@@ -29,13 +31,13 @@ class Route:
 class TransportTable:
     """The transports and source addresses of one configuration. A reload makes a new table.
 
-    Raises OSError and ValueError for DKIM keys that cannot be used.
+    `read` reads DKIM keys. Raises OSError and ValueError for those that cannot be used.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, read: Callable[[Path], bytes] = Path.read_bytes) -> None:
         self.routes: dict[str, Route] = {}
         for group in config.transportgroups:
-            signer = read_signer(group.dsn.dkim) if group.dsn.dkim else None
+            signer = read_signer(group.dsn.dkim, read) if group.dsn.dkim else None
             for transport in group.transports:
                 self.routes[transport.id] = Route(transport.id, transport.session, group.retry, group.dsn, signer)
         self.addresses = {address.id: address for address in config.addresses}
@@ -79,9 +81,9 @@ class TransportTable:
         return SourceIP(address=found.address, helo=found.hostname, id=found.id)
 
 
-def read_signer(settings: DKIMKey) -> Signer:
+def read_signer(settings: DKIMKey, read: Callable[[Path], bytes] = Path.read_bytes) -> Signer:
     """What signs notifications, with its key. Raises OSError and ValueError."""
-    key = settings.privatekey.read_bytes()
+    key = read(settings.privatekey)
     algorithm = b"ed25519-sha256" if is_ed25519(key) else b"rsa-sha256"
     options = SignOptions.read("dkim", Array.record({b"algorithm": algorithm, b"timestamp": True}))
     signer = Signer("dkim", settings.selector.encode(), settings.domain.encode(), key, options)

@@ -30,6 +30,7 @@ from hsl.smtpd.control import ControlError
 from hsl.smtpd.fleet import Fleet, unpack_rule
 from hsl.smtpd.gateway import Gateway, Place, Prepared, StartError
 from hsl.smtpd.hooks import Hooks, compile_hooks
+from hsl.smtpd.keyfiles import KeyFiles
 from hsl.smtpd.privileges import Identity, become, die_with
 from hsl.smtpd.snapshot import RecordingLoader, SnapshotLoader
 
@@ -47,6 +48,7 @@ class Worker:
         self.number = 0
         self.count = 1
         self.programs = Programs()
+        self.keys = KeyFiles()
         self.hooks: Hooks | None = None
         self.prepared: Prepared | None = None
         self.running: Gateway | None = None
@@ -104,7 +106,9 @@ class Worker:
         if message["identity"] is not None:
             become(Identity(*message["identity"]))
             die_with(message["parent"])
+            self.check_program()
         self.config = Config.model_validate_json(message["config"])
+        self.keys.hand_down(message["keys"])
         self.log = Log(self.config.environment.log, worker=self.number if self.count > 1 else None)
         loader = self.loader(self.config, message)
         try:
@@ -112,6 +116,12 @@ class Worker:
         except CompileError as error:
             return {"findings": pack_findings(error.diagnostics), **recorded(loader)}
         return recorded(loader)
+
+    def check_program(self) -> None:
+        """Modules that are first needed later are read by the user that the worker is now."""
+        if not os.access(__file__, os.R_OK) or not os.access(os.__file__, os.R_OK):
+            hint = "install Python and this program where the user of environment.privdrop can read them"
+            self.log.warning("program-unreadable", path=os.path.dirname(__file__), hint=hint)
 
     def loader(self, config: Config, message: Message) -> FileLoader:
         """Reads the files of a set: from disk for the first worker, as that one has read them for the others."""
@@ -142,7 +152,7 @@ class Worker:
             sockets[name] = [socket.socket(fileno=number) for number in received[:count]]
             del received[:count]
         fleet = Fleet(self.channel, SystemClock())
-        return Place(self.number, self.count, message["serial"], sockets, message["adopts"], fleet, board)
+        return Place(self.number, self.count, message["serial"], sockets, message["adopts"], fleet, board, self.keys)
 
     async def listen(self, message: Message) -> Mapping[str, Any]:
         assert self.hooks is not None
@@ -164,6 +174,7 @@ class Worker:
 
     async def prepare(self, message: Message) -> Mapping[str, Any]:
         config = Config.model_validate_json(message["config"])
+        self.keys.hand_down(message["keys"])
         loader = self.loader(config, message)
         try:
             self.prepared = await self.gateway.prepare(config, loader)
