@@ -1,6 +1,7 @@
 """The scheduler's arithmetic: retry steps, lanes, and what a configuration says about an entry."""
 
 import math
+import random
 
 import pytest
 
@@ -143,6 +144,30 @@ def test_the_domains_behind_one_host_share_its_width() -> None:
         assert lanes.next() == (behind[number], number)  # each in its turn, and none is forgotten
     lanes.done(behind[0])
     assert lanes.next() == (behind[0], 2000)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_happens_every_entry_has_its_turn_once(seed: int) -> None:
+    """Entries come, attempts begin and end, with and without answers: nothing is lost, and no width exceeded."""
+    chance = random.Random(seed)
+    lanes = Lanes(share=chance.randint(1, 8))
+    choices = [Lane("t", b"%d" % number, chance.choice(("", "", "one", "two")), number % 2) for number in range(8)]
+    begun: list[int] = []
+    running: list[Lane] = []
+    added = 0
+    while added < 300 or running:
+        if added < 300 and chance.random() < 0.5:
+            lanes.add(chance.choice(choices), added)
+            added += 1
+        elif running and chance.random() < 0.6:
+            lanes.done(running.pop(chance.randrange(len(running))), chance.choice((True, False, None)))
+        while (turn := lanes.next()) is not None:
+            running.append(turn[0])
+            begun.append(turn[1])
+            assert lanes.running[turn[0].destination] <= lanes.share
+        assert running or not len(lanes), "entries wait, and nothing runs that could let them go"
+    assert sorted(begun) == list(range(300))
+    assert (lanes.lists, lanes.ready, lanes.blocked, lanes.running) == ({}, {}, {}, {})
 
 
 def test_widths_that_are_remembered_are_limited() -> None:
