@@ -27,6 +27,7 @@ from hsl.runtime.breaker import Breaker
 from hsl.runtime.log import Log
 from hsl.runtime.protocols import BackendUnavailable, Clock
 from hsl.runtime.rates import MAX_COUNT, check_rate, entry_key
+from hsl.runtime.redis_batch import Batches
 from hsl.runtime.slots import MAX_SLOTS
 
 MAX_CONNECTIONS = 32
@@ -69,6 +70,7 @@ class Client:
         except ValueError as error:
             raise StateError(f"state.url is not a Redis URL: {error}") from None
         self.redis = Redis.from_pool(pool)
+        self.batches = Batches(self.redis)
         self.timeout = timeout
         self.log = log
         self.address = address_of(pool.connection_kwargs)
@@ -104,7 +106,7 @@ class Client:
 
     async def command(self, *words: str | bytes | int) -> Any:
         """One command, without time limit and breaker: for `work` only."""
-        return await self.redis.execute_command(*words)  # type: ignore[no-untyped-call]
+        return await self.batches.command(*words)
 
     async def check(self) -> None:
         """Raises StateError unless the server keeps what it is given: evicted rates would fail open."""

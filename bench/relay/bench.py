@@ -103,7 +103,7 @@ def ours(folder: Path, sink: int, workers: int, scripts: bool) -> Iterator[tuple
             outbound_scripts() | {"limits.hsl": LIMITS.read_text()} if scripts else {},
             server={"limits": {"connections_per_ip": 1000}},
             session={"host": "127.0.0.1", "port": sink, "tls": "disabled"},
-            environment={},
+            environment={"workers": workers},
             **sections,
         )
         gateway = stack.enter_context(Gateway(config))
