@@ -50,8 +50,10 @@ class Lanes(Container[int]):
         self.lists: dict[Lane, deque[int]] = {}
         self.running: Counter[Lane] = Counter()  # by destination
         self.widths: OrderedDict[Lane, int] = OrderedDict()  # of destinations, the longest unchanged first
-        self.ready: dict[Lane, None] = {}  # an ordered set: lanes that have an entry and room for it, next turn first
-        self.blocked: dict[Lane, dict[Lane, None]] = {}  # destination to lanes that wait for room
+        # Ordered sets (a dict would look at all that went before, to find its first): lanes that have an entry and room
+        # for it, next turn first; and by destination those that wait for room.
+        self.ready: OrderedDict[Lane, None] = OrderedDict()
+        self.blocked: dict[Lane, OrderedDict[Lane, None]] = {}
         self.ids: set[int] = set()
 
     def __len__(self) -> int:
@@ -71,8 +73,7 @@ class Lanes(Container[int]):
     def next(self) -> tuple[Lane, int] | None:
         """The first entry of the lane whose turn it is; None when nothing may start."""
         while self.ready:
-            lane = next(iter(self.ready))
-            del self.ready[lane]
+            lane, _ = self.ready.popitem(last=False)
             if not self.room(lane.destination):  # another lane of it was faster
                 self.queue_turn(lane)
                 continue
@@ -94,12 +95,14 @@ class Lanes(Container[int]):
             del self.running[destination]
         if answered is not None:
             self.learn(destination, answered)
-        waiting = self.blocked.pop(destination, {})
-        for other in list(waiting)[: self.room(destination)]:
-            del waiting[other]
+        waiting = self.blocked.get(destination)
+        if waiting is None:
+            return
+        for _ in range(min(self.room(destination), len(waiting))):
+            other, _ = waiting.popitem(last=False)
             self.ready.setdefault(other)
-        if waiting:
-            self.blocked[destination] = waiting
+        if not waiting:
+            del self.blocked[destination]
 
     def width(self, destination: Lane) -> int:
         """How many attempts may run now."""
@@ -122,7 +125,7 @@ class Lanes(Container[int]):
             return
         destination = lane.destination
         if not self.room(destination):
-            self.blocked.setdefault(destination, {}).setdefault(lane)
+            self.blocked.setdefault(destination, OrderedDict()).setdefault(lane)
             return
         self.ready.setdefault(lane)
         if destination in self.blocked:

@@ -167,7 +167,7 @@ def test_whatever_happens_every_entry_has_its_turn_once(seed: int) -> None:
             assert lanes.running[turn[0].destination] <= lanes.share
         assert running or not len(lanes), "entries wait, and nothing runs that could let them go"
     assert sorted(begun) == list(range(300))
-    assert (lanes.lists, lanes.ready, lanes.blocked, lanes.running) == ({}, {}, {}, {})
+    assert not any((lanes.lists, lanes.ready, lanes.blocked, lanes.running))
 
 
 def test_widths_that_are_remembered_are_limited() -> None:
