@@ -46,6 +46,36 @@ class Limits:
     properties: tuple[tuple[str, bytes | float], ...] = ()  # what scripts are to see beside
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one of several workers may do of what a policy allows: none of them sees what the others do.
+
+    Concurrency, and a rate of as many messages as there are workers, are divided; a lower rate, and the interval, are
+    stretched. One at a time each is the least: a concurrency lower than the number of workers is taken for that number.
+    """
+
+    number: int = 0  # of the worker, from 0
+    count: int = 1
+
+    def of(self, limits: Limits) -> Limits:
+        if self.count == 1:
+            return limits
+        return Limits(
+            None if limits.concurrency is None else max(1, self.part(limits.concurrency)),
+            None if limits.rate is None else self.rate(*limits.rate),
+            None if limits.interval is None else limits.interval * self.count,
+            limits.stop,
+            limits.properties,
+        )
+
+    def part(self, whole: int) -> int:
+        """The parts of all workers are the whole."""
+        return whole // self.count + (self.number < whole % self.count)
+
+    def rate(self, most: int, seconds: float) -> tuple[int, float]:
+        return (self.part(most), seconds) if most >= self.count else (1, seconds * self.count / most)
+
+
 @dataclass(slots=True)
 class Rule:
     """A suspension (without limits) or a policy's condition. `expires` is monotonic; the configuration's never do."""
@@ -221,6 +251,7 @@ class QueuePolicies:
         self.lists = Lists()
         self.groupings = Groupings()
         self.faults = Faults()
+        self.share = Share()
         self.serials = count(1)
 
     def configure(self, policies: Sequence[Policy], lists: Mapping[str, Sequence[str]], groupings: Groupings) -> None:
@@ -372,14 +403,15 @@ class QueuePolicies:
         for rule in rules:
             assert rule.limits is not None
             counter = self._counter(rule.fields, facts, now)
-            blocked = no_counter(rule, now) if counter is None else over(counter, rule, rule.limits, now)
+            limits = self.share.of(rule.limits)
+            blocked = no_counter(rule, now) if counter is None else over(counter, rule, limits, now)
             if blocked is not None or counter is None:
                 self._forget(counters, now)
                 return blocked or FREE
             counters.append(counter)
         for counter, rule in zip(counters, rules, strict=True):
             assert rule.limits is not None
-            counter.take(rule.limits, now)
+            counter.take(self.share.of(rule.limits), now)
             self.resting.pop(counter.key, None)
         return Permit(counters, rules) if counters else FREE
 

@@ -26,7 +26,7 @@ from hsl.runtime.log import Log
 from hsl.runtime.metrics import Family, Labels, Metrics, gauge
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, NetAddress
 from hsl.runtime.network import NetworkPolicy, ScriptNetwork
-from hsl.runtime.policies import QueuePolicies
+from hsl.runtime.policies import QueuePolicies, Share
 from hsl.runtime.protocols import OutbreakScanner, Rates, Slots, SpamScanner, VirusScanner
 from hsl.runtime.queue import QueueError, SQLiteQueue
 from hsl.runtime.rates import MemoryRates
@@ -181,6 +181,7 @@ class Gateway:
         self.serial = self.place.serial if self.place else await asyncio.to_thread(read_serial, config.queues.path)
         if self.place:
             self.place.fleet.share_rules(self.policies)
+            self.policies.share = Share(self.place.number, self.place.count)
         self.spam, self.outbreak = self._scanners()
         self.viruses = self._virus_scanner()
         self.dlp = read_dlp_rules(config)

@@ -8,7 +8,7 @@ from hsl.errors import ScriptError
 from hsl.regex import Pattern
 from hsl.runtime.clock import SettableClock
 from hsl.runtime.model import Address, QueueEntry
-from hsl.runtime.policies import Blocked, Limits, Permit, Policy, QueuePolicies, Rule
+from hsl.runtime.policies import Blocked, Limits, Permit, Policy, QueuePolicies, Rule, Share
 from hsl.runtime.policyfields import Grouping, Groupings, Match, read_pattern
 
 HERE = {"transportid": "out", "recipientdomain": "one.example", "jobid": "j-1"}
@@ -399,3 +399,43 @@ def test_policies_of_the_configuration() -> None:
     assert isinstance(policies.admit(HERE), Permit)
     assert isinstance(policies.admit(test), Blocked)
     assert len(policies.active()) == 1
+
+
+# several workers
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 7])
+@pytest.mark.parametrize("whole", [1, 2, 3, 10, 100])
+def test_the_shares_of_all_workers_are_the_whole(whole: int, workers: int) -> None:
+    limits = Limits(concurrency=whole, rate=(whole, 60.0), interval=4.0)
+    shares = [Share(number, workers).of(limits) for number in range(workers)]
+    assert sum(share.concurrency or 0 for share in shares) == max(whole, workers)
+    assert sum(share.rate[0] / share.rate[1] for share in shares if share.rate) == pytest.approx(whole / 60)
+    assert sum(1 / share.interval for share in shares if share.interval) == pytest.approx(1 / 4)
+
+
+def test_a_worker_keeps_to_its_share() -> None:
+    policies, _ = made()
+    policies.share = Share(1, 2)
+    policies.limit(["recipientdomain"], Match.of({}), Limits(concurrency=3), 60, "", True)
+    assert isinstance(policies.admit(HERE), Permit)
+    assert isinstance(policies.admit(HERE), Blocked), "two of three are the first worker's"
+
+
+def test_rules_are_told_and_heard() -> None:
+    """The id of a rule is the same wherever it is made."""
+    (here, _), (there, _) = made(), made()
+    told: list[str] = []
+    here.on_made = lambda rule: (told.append(rule.id), there.hear(rule))[0]
+    here.on_removed = there.forget
+    there.on_made = lambda rule: pytest.fail("what is heard is not told again")
+    rule = here.suspend(Match.of({"jobid": "j-1"}), 60, "", True)
+    assert told == [rule]
+    assert isinstance(there.admit(HERE), Blocked)
+    here.suspend(Match.of({"jobid": "j-1"}), 90, "", False)
+    assert told == [rule], "it was not changed"
+    assert rule is not None
+    assert here.remove(rule)
+    assert isinstance(there.admit(HERE), Permit)
+    there.on_made = lambda rule: None
+    assert there.suspend(Match.of({"jobid": "j-1"}), 60, "", True) == rule
