@@ -32,7 +32,7 @@ from hsl.runtime.slots import MAX_SLOTS
 
 MAX_CONNECTIONS = 32
 POOL_WAIT = 1.0  # seconds for a free connection; a call's own time limit is usually shorter
-LEASE = 120.0  # seconds that a slot outlives its process; renewed every third of it
+LEASE = 300.0  # seconds that a slot outlives its process; renewed every third of it
 RETRY_RELEASE = 5.0  # seconds between attempts to give back what could not be given back
 
 

@@ -5,7 +5,9 @@ Works on the file's plain data, so that these findings come together with those 
 
 from __future__ import annotations
 
+import grp
 import ipaddress
+import pwd
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +63,7 @@ def check_references(document: Document, folder: Path) -> None:
     check_hooks(document, folder)
     check_state(document)
     check_workers(document)
+    check_privdrop(document)
     check_scanner(document)
     check_control_socket(document, folder)
     check_listeners(document)
@@ -309,6 +312,20 @@ def check_state(document: Document) -> None:
     elif url:
         span = document.key_span(("state", "url"))
         document.findings.warning("state", "state.url is not used: state.backend is memory", span)
+
+
+def check_privdrop(document: Document) -> None:
+    """User and group must exist here."""
+    path = ("environment", "privdrop")
+    for name, find in (("user", pwd.getpwnam), ("group", grp.getgrnam)):
+        text = document.text((*path, name))
+        if document.get(*path, name) is None or text is None:
+            continue
+        try:
+            find(text)
+        except (KeyError, ValueError):
+            span = document.value_span((*path, name))
+            document.findings.error("privdrop", f"there is no {name} {text!r} on this system", span)
 
 
 def check_workers(document: Document) -> None:

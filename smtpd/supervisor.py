@@ -351,11 +351,12 @@ class Supervisor:
             if self.stopping:
                 return False
             self.notifier.reloading()
-            before = self.watch.look()
+            known, before = self.watch.known, self.watch.look()
             try:
                 return await self._reload()
             except (Lost, Refused) as error:
                 self.log.error("reload-failed", error=str(error))
+                before = known  # what has changed is still to be taken
                 return False
             finally:
                 self._watch_files(before)

@@ -36,8 +36,9 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
-def write(folder: Path, user: str = UNPRIVILEGED, **server: object) -> Path:
-    environment = {"privdrop": {"user": user}, "umask": "0077", "controlsocket": "c.sock", "hostname": "gw.example.net"}
+def write(folder: Path, user: str = UNPRIVILEGED, group: str | None = None, **server: object) -> Path:
+    privdrop = {"user": user} | ({"group": group} if group else {})
+    environment = {"privdrop": privdrop, "umask": "0077", "controlsocket": "c.sock", "hostname": "gw.example.net"}
     return write_gateway(folder, {"predelivery": "Reschedule(600);"}, environment=environment, server=server)
 
 
@@ -74,7 +75,11 @@ def test_the_workers_are_somebody_else(folder: Path) -> None:
     with Gateway(path, PYTHONPATH=str(folder)) as gateway:
         user = pwd.getpwnam(UNPRIVILEGED)
         status = Path(f"/proc/{gateway.workers()[0]}/status").read_text()
-        for line in (f"Uid:\t{user.pw_uid}\t{user.pw_uid}\t{user.pw_uid}", f"Gid:\t{user.pw_gid}\t{user.pw_gid}"):
+        for line in (
+            "Umask:\t0077",
+            f"Uid:\t{user.pw_uid}\t{user.pw_uid}\t{user.pw_uid}",
+            f"Gid:\t{user.pw_gid}\t{user.pw_gid}",
+        ):
             assert line in status
         assert f"Uid:\t{os.geteuid()}\t" in Path(f"/proc/{gateway.pid}/status").read_text()
         assert gateway.send("joe@one.example", "bob@example.org")[0] == 250
@@ -89,8 +94,11 @@ def test_the_workers_are_somebody_else(folder: Path) -> None:
         assert gateway.queued() == 1
 
 
-def test_a_user_that_there_is_not(folder: Path) -> None:
-    done = hsl("serve", "-c", write(folder, "no-such-user"))
+def test_users_and_groups_that_there_are_not(folder: Path) -> None:
+    path = write(folder, "no-such-user", "no-such-group")
+    done = hsl("serve", "-c", path)
     assert done.returncode == 1
-    assert done.stderr.startswith("hsl serve: environment.privdrop: ")
-    assert "no-such-user" in done.stderr
+    for name in ("user", "group"):
+        lines = enumerate(path.read_text().splitlines(), 1)
+        number, column = next((at, line.index(f'"no-such-{name}"')) for at, line in lines if f"no-such-{name}" in line)
+        assert f"smtpd.yaml:{number}:{column + 1}: error: there is no {name} 'no-such-{name}'" in done.stderr

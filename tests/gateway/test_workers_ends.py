@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gateway import DEADLINE, Gateway, submit
+from gateway import DEADLINE, Gateway, hsl, submit
 from servers import RedisServer, free_port, smtp_sink
 from workers import PUT_OFF, send_to_each, worker_of, write_workers
 
@@ -43,8 +43,21 @@ def test_a_worker_that_is_killed_is_started_again_and_its_mail_delivered(tmp_pat
             gateway.wait_for(rf" error worker-died worker=1 pid={pid} how=SIGKILL ")
             gateway.wait_for(r" worker-started worker=1 ", 2)
             assert gateway.workers()[1] != pid
+            assert "\nhsl_worker_deaths 1\n" in hsl("metrics", "--socket", gateway.control).stdout
             assert len(sink.wait(len(owners))) == len(owners)
             gateway.wait_drained()
+
+
+def test_a_worker_that_does_not_get_ready_ends_the_start(tmp_path: Path, redis: RedisServer) -> None:
+    path = write_workers(tmp_path, redis, PUT_OFF)
+    broken = tmp_path / "queue" / "shards" / "1"
+    broken.mkdir(parents=True)
+    (broken / "queue.db").write_bytes(b"no database" * 1000)
+    done = hsl("serve", "-c", path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"hsl serve: cannot use {broken}/queue.db: ")
+    assert " ready " not in done.stderr
+    assert not (tmp_path / "c.sock").exists()
 
 
 def test_fewer_workers_adopt_the_shards_and_more_take_them_back(tmp_path: Path, redis: RedisServer) -> None:
