@@ -7,7 +7,6 @@ files of the queue are compared: only a message that the sink has and the queue 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import threading
@@ -20,7 +19,7 @@ from pathlib import Path
 import load
 import pytest
 from gateway import HSL, Gateway, wait_until
-from loads import CONNECTIONS, message_ids, transaction_of, write_outbound
+from loads import CONNECTIONS, message_ids, seeded, transaction_of, write_outbound
 from servers import Received, Sink, read_dump, smtp_sink
 
 from hsl.runtime.log import Log
@@ -116,12 +115,6 @@ class KillLater:
             if not self.started:
                 self.started = True
                 self.timer.start()
-
-
-def seeded() -> random.Random:
-    seed = int(os.environ.get("CRASH_SEED", time.time_ns() % 10**9))
-    print(f"CRASH_SEED={seed}")
-    return random.Random(seed)
 
 
 async def body_files(path: Path) -> tuple[int, int]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import random
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,3 +37,10 @@ def transaction_of(mail: Received) -> str:
 
 def message_ids(messages: Iterable[Received]) -> Counter[str]:
     return Counter(MESSAGE_ID.findall(mail.raw)[0].decode() for mail in messages)
+
+
+def seeded() -> random.Random:
+    """Another course of events each time; one that failed can be had again by its number."""
+    seed = int(os.environ.get("CRASH_SEED", time.time_ns() % 10**9))
+    print(f"CRASH_SEED={seed}")
+    return random.Random(seed)
