@@ -82,7 +82,9 @@ class Channel:
         try:
             while line := await self._reader.readline():
                 self._take(json.loads(line))
-        except (ConnectionError, ValueError) as error:
+        except ConnectionError:
+            pass  # the other process was killed; who waits for its end says so
+        except ValueError as error:
             self._log.error("channel-failed", error=repr(error))
         finally:
             self.closed.set()

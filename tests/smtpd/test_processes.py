@@ -105,6 +105,20 @@ async def test_who_asks_hears_no_too_late_and_gone() -> None:
         with pytest.raises(Lost, match="gone"):
             await one.ask("a", None)
         one.tell("nobody hears this")
+    assert len(lines) == 1
+
+
+@pytest.mark.asyncio
+async def test_nonsense_ends_a_channel() -> None:
+    lines: list[str] = []
+    ours, theirs = socket.socketpair()
+    channel = await Channel.open(ours, nothing, Log(write=lines.append))
+    theirs.sendall(b"{no json\n")
+    async with asyncio.timeout(30):
+        await channel.closed.wait()
+    assert " error channel-failed " in lines[0]
+    await channel.close()
+    theirs.close()
 
 
 # --- what workers ask each other
