@@ -29,6 +29,7 @@ CLASSES = {
     100: GTUBE,
 }
 EICAR = rb"X5O!P%@AP[4\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
+BLOCK = 64 * 1024  # bytes of a message that is searched at once
 TURN = 16  # chunks searched before other sessions get their turn
 MAX_REPORT = 1 << 20  # bytes of spamd's answer
 UNSAFE = re.compile(r"[^!-'*-:=?-[\]-~]+")  # kept out of a trace header: space, controls, ()<>;\\ and 8-bit
@@ -44,7 +45,7 @@ async def find(body: Body, marks: Iterable[bytes], digest: hashlib._Hash | None 
     keep = max(map(len, wanted)) - 1
     found: set[bytes] = set()
     tail = b""
-    for index, chunk in enumerate(body.chunks(), 1):
+    for index, chunk in enumerate([b"".join(body.chunks())] if body.size <= BLOCK else body.chunks(), 1):
         if digest is not None:
             digest.update(chunk)
         window = tail + chunk

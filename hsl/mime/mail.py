@@ -92,20 +92,32 @@ class MailModel:
                 self.read_head()
             if part.too_large:
                 raise ScriptError(f"the message's header block {part.too_large}")
-            found = self.received[part] = parse_fields(self.reader.read_at(part.first, part.headers_end), self.newline)
+            found = self.received.get(part)
+            if found is None:
+                block = self.reader.read_at(part.first, part.headers_end)
+                found = self.received[part] = self.ended(parse_fields(block))
         return found
 
     def read_head(self) -> None:
-        """Where the message's own header ends, without a look at what comes after it."""
+        """The message's own header and where it ends, without a look at what comes after it."""
         if self.was_split or self.root.body:
             return
         reader = HeaderReader(Window(self.reader), 0, envelope=True)
-        while reader.next_field() is not None:
-            pass
+        found: list[Field] = []
+        while (field := reader.next_field()) is not None:
+            found.append(field)
         root = self.root
         root.first, root.headers_end, root.body = reader.first, reader.position, reader.body
         root.end = self.source.size
         root.too_large = reader.too_large
+        if not root.too_large:
+            self.received[root] = self.ended(found)
+
+    def ended(self, fields: list[Field]) -> tuple[Field, ...]:
+        """The fields of a header; the last one gets a line break if it has none."""
+        if fields and not fields[-1].raw.endswith(b"\n"):
+            fields[-1] = fields[-1]._replace(raw=fields[-1].raw + self.newline)
+        return tuple(fields)
 
     @property
     def newline(self) -> bytes:
@@ -441,15 +453,14 @@ class MailModel:
         return Renderer(self.reader, self.state, self.newline, self.fields)
 
 
-def parse_fields(block: bytes, newline: bytes) -> tuple[Field, ...]:
-    """The fields of a block that holds nothing else; the last one gets its line break if it has none."""
+def parse_fields(block: bytes) -> list[Field]:
+    """The fields of a block that holds nothing else."""
     fields: list[Field] = []
     position = 0
     while match := FIELD.match(block, position):
-        raw = match[0] if match[0].endswith(b"\n") else match[0] + newline
-        fields.append(Field(match[1].lower(), raw))
+        fields.append(Field(match[1].lower(), match[0]))
         position = match.end()
-    return tuple(fields)
+    return fields
 
 
 def places(fields: Sequence[Field], name: bytes, index: int | None) -> list[int]:
