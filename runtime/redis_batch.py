@@ -61,5 +61,5 @@ class Batches:
             return [await self.redis.execute_command(*commands[0])]  # type: ignore[no-untyped-call]
         pipeline = self.redis.pipeline(transaction=False)
         for words in commands:
-            pipeline.execute_command(*words)  # type: ignore[no-untyped-call]
+            pipeline.execute_command(*words)
         return list(await pipeline.execute(raise_on_error=False))
