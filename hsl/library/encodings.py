@@ -160,10 +160,9 @@ class EncodeOptions(Options):
 
 @chapter.function("json_encode", constant=True)
 def json_encode(value: Value, options: EncodeOptions) -> bytes | None:
-    """Return a value as JSON; arrays numbered from 0 become arrays, others objects with string keys. A resource, like a
-    certificate in `$connection`, is null.
+    """Return a value as JSON; arrays numbered from 0 become arrays, others objects with string keys.
 
-    None if there is no such form: inf and nan, functions, objects, strings that are not UTF-8, nesting over 500. Over
+    A resource, like a certificate in `$connection`, is null. None if there is no such form: inf and nan, functions, objects, strings that are not UTF-8, nesting over 500. Over
     1,000,000 values and 64 MiB of text are errors.
 
     Example:
