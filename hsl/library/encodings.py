@@ -162,8 +162,8 @@ class EncodeOptions(Options):
 def json_encode(value: Value, options: EncodeOptions) -> bytes | None:
     """Return a value as JSON; arrays numbered from 0 become arrays, others objects with string keys.
 
-    A resource, like a certificate in `$connection`, is null. None if there is no such form: inf and nan, functions, objects, strings that are not UTF-8, nesting over 500. Over
-    1,000,000 values and 64 MiB of text are errors.
+    A resource, like a certificate in `$connection`, is null. None if there is no such form: inf and nan, functions,
+    objects, strings that are not UTF-8, nesting over 500. Over 1,000,000 values and 64 MiB of text are errors.
 
     Example:
         echo json_encode(["a" => [1, none], "b" => "é"]);  // expect: {"a":[1,null],"b":"\\u00e9"}
