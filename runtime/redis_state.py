@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Self
@@ -27,11 +27,11 @@ from hsl.runtime.breaker import Breaker
 from hsl.runtime.log import Log
 from hsl.runtime.protocols import BackendUnavailable, Clock
 from hsl.runtime.rates import MAX_COUNT, check_rate, entry_key
-from hsl.runtime.redis_batch import Batches
+from hsl.runtime.redis_line import RedisLine, Word
 from hsl.runtime.slots import MAX_SLOTS
 
-MAX_CONNECTIONS = 32
-POOL_WAIT = 1.0  # seconds for a free connection; a call's own time limit is usually shorter
+MAX_CONNECTIONS = 32  # beside the one of the calls: for questions about the server itself
+POOL_WAIT = 1.0  # seconds for a free one
 LEASE = 300.0  # seconds that a slot outlives its process; renewed every third of it
 RETRY_RELEASE = 5.0  # seconds between attempts to give back what could not be given back
 
@@ -53,7 +53,7 @@ class Script:
 
 
 class Client:
-    """One pool of connections behind a time limit and a breaker. Every failure is a BackendUnavailable."""
+    """One server behind a time limit and a breaker. Every failure is a BackendUnavailable."""
 
     def __init__(self, url: str, timeout: float, log: Log, clock: Clock) -> None:
         """Does not connect. Raises StateError for a URL that is none."""
@@ -70,21 +70,24 @@ class Client:
         except ValueError as error:
             raise StateError(f"state.url is not a Redis URL: {error}") from None
         self.redis = Redis.from_pool(pool)
-        self.batches = Batches(self.redis)
+        self.line = RedisLine(pool, timeout)
         self.timeout = timeout
         self.log = log
         self.address = address_of(pool.connection_kwargs)
         self.breaker = Breaker("redis", self.address, log, clock)
         self.checked = False
 
-    async def call(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        """The result of `work` within the time limit. Raises BackendUnavailable."""
+    async def call(self, *words: Word, otherwise: tuple[Word, ...] = ()) -> Any:
+        """The reply to a command, or to `otherwise` if its script is unknown. Raises BackendUnavailable."""
         probe = self.breaker.admit()
         try:
-            async with asyncio.timeout(self.timeout):
-                if not self.checked:
+            if not self.checked:
+                async with asyncio.timeout(self.timeout):
                     await self.check()
-                result = await work()
+            try:
+                result = await self.line.ask(*words)
+            except NoScriptError:
+                result = await self.line.ask(*otherwise)
         except (RedisError, OSError, StateError) as error:
             raise self.breaker.failed(reason_of(error)) from error
         finally:
@@ -95,18 +98,8 @@ class Client:
 
     async def script(self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes | int]) -> Any:
         """Run a script, sending its source only when the server does not know it (any more)."""
-
-        async def work() -> Any:
-            try:
-                return await self.command("EVALSHA", script.sha, len(keys), *keys, *arguments)
-            except NoScriptError:
-                return await self.command("EVAL", script.source, len(keys), *keys, *arguments)
-
-        return await self.call(work)
-
-    async def command(self, *words: str | bytes | int) -> Any:
-        """One command, without time limit and breaker: for `work` only."""
-        return await self.batches.command(*words)
+        words = (len(keys), *keys, *arguments)
+        return await self.call("EVALSHA", script.sha, *words, otherwise=("EVAL", script.source, *words))
 
     async def check(self) -> None:
         """Raises StateError unless the server keeps what it is given: evicted rates would fail open."""
@@ -137,6 +130,7 @@ class Client:
             return None
 
     async def close(self) -> None:
+        await self.line.close()
         await self.redis.aclose()
 
 
@@ -232,7 +226,7 @@ class RedisSlots:
     async def remove(self, lease: Lease) -> None:
         """Give an unreleased slot back; it stays unreleased when Redis does not answer."""
         try:
-            await self.client.call(lambda: self.client.command("ZREM", lease.key, lease.member))
+            await self.client.call("ZREM", lease.key, lease.member)
         except BackendUnavailable:
             return
         self.unreleased.discard(lease)

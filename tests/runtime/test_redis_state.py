@@ -115,7 +115,7 @@ async def test_what_is_stored_and_for_how_long(url: str, prefix: str) -> None:
     async with connected(url, prefix) as state:
         for _ in range(5):
             await state.rates.rate(b"ns", b"e", 3, 60)
-        (key,) = await state.client.command("KEYS", prefix + "*")
+        (key,) = await state.client.call("KEYS", prefix + "*")
         assert key.startswith(prefix.encode() + b"rate:")
         assert await state.client.redis.llen(key) == 1 + 3  # refused calls leave nothing
         assert 59_000 < await state.client.redis.pttl(key) <= 60_001
@@ -286,12 +286,12 @@ async def test_config_is_forbidden(tmp_path: Path) -> None:
             assert await state.rates.rate(b"ns", b"e", 1, HOUR) is True
         assert lines == []
         async with connected(server.url) as admin:
-            await admin.client.command("ACL", "SETUSER", "a", "-info")
+            await admin.client.call("ACL", "SETUSER", "a", "-info")
             async with connected(url, "t:", lines) as state:
                 assert await state.rates.rate(b"ns", b"e", 1, HOUR) is False
             assert [line.split(" ")[1:3] for line in lines] == [["warning", "redis-policy-unknown"]]
             await admin.client.redis.config_set("maxmemory-policy", "allkeys-lru")
-            await admin.client.command("ACL", "SETUSER", "a", "+info")
+            await admin.client.call("ACL", "SETUSER", "a", "+info")
         with pytest.raises(StateError, match="maxmemory-policy allkeys-lru"):
             await RedisState.connect(url, "t:", 10.0, Log("critical"), SystemClock())
 
