@@ -141,3 +141,4 @@ class RedisLine:
             await asyncio.wait([self._connecting])
         if self._pipe is not None:
             self._pipe.fail(RedisConnectionError("closed"))
+            await asyncio.sleep(0)  # the socket is closed in the loop's next turn
