@@ -33,7 +33,7 @@ test-full: test
 	$(BIN)/python -m pytest -q -n auto -m full
 
 # What runs scripts once more, on the compiled package: from a folder where `import hsl` finds it.
-COMPILED := compiled.py language library runtime smtpd gateway cli
+COMPILED := compiled.py language library runtime gateway cli
 test-compiled: $(READY)
 	@python=$$(tools/compiled-venv $(BIN)) && cd build/compiled && $$python -m pytest -q -n auto -p no:cacheprovider \
 		-c ../../pyproject.toml $(COMPILED:%=../../tests/%)
