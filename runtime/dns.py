@@ -11,6 +11,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Generic, Protocol, TypeVar
 
@@ -243,6 +244,7 @@ def fold(name: str) -> str:
     return name.rstrip(".").lower() or "."
 
 
+@lru_cache(4096)
 def is_literal(host: str) -> bool:
     """Whether this is an IP address, not a name."""
     try:

@@ -24,9 +24,8 @@ def format_event(level: str, event: str, fields: dict[str, object], now: float |
     now = time.time() if now is None else now
     parts = [f"{stamp(int(now))}.{int(now * 1000) % 1000:03d}Z {level} {event}"]
     for key, value in fields.items():
-        if value is None or (isinstance(value, str | bytes) and not value):
-            continue
-        parts.append(f"{key}={format_value(value)}")
+        if value or (value is not None and not isinstance(value, str | bytes)):
+            parts.append(f"{key}={format_value(value)}")
     return " ".join(parts)
 
 
@@ -36,11 +35,12 @@ def stamp(second: int) -> str:
 
 
 def format_value(value: object) -> str:
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "backslashreplace")
-    if isinstance(value, float):
-        value = f"{value:.3f}"
-    text = str(value)
+    kind = type(value)
+    if kind is int:
+        return str(value)
+    if kind is float:
+        return f"{value:.3f}"
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     if len(text) > MAX_VALUE:
         text = f"{text[:MAX_VALUE]} ... {len(text) - MAX_VALUE} more"
     return text if PLAIN.match(text) else json.dumps(text)

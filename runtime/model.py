@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from hsl.library.dkimtext import Signer
     from hsl.runtime.policies import Blocked, Permit
     from hsl.runtime.reply import Reply
+
+
+def new_id() -> str:
+    """A random UUID (RFC 9562 5.4) as text; the uuid module takes three times as long, several times a message."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +119,7 @@ class Connection:
     remoteport: int
     localip: str
     localport: int
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    id: str = field(default_factory=new_id)
     remoteptr: str | None = None
     helo: Helo | None = None
     tls: TLSInfo | None = None
@@ -148,7 +155,7 @@ class Recipient:
 class Transaction:
     """One mail transaction. The id stands in logs, in `$messageid` and in Received; a new one after each."""
 
-    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    id: str = field(default_factory=new_id)
     sender: Address | None = None  # None: no MAIL seen yet
     senderparams: dict[str, str] = field(default_factory=dict)
     recipients: list[Recipient] = field(default_factory=list)

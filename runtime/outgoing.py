@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 
 from hsl.builtins import Options, option
@@ -24,7 +23,7 @@ from hsl.runtime.functions.arguments import (
 )
 from hsl.runtime.functions.servers import ServerOptions, server_plan
 from hsl.runtime.message import BytesBody
-from hsl.runtime.model import ACTIVE, DEFER, HOLD, Address, Attempt, Mail, QueueEntry
+from hsl.runtime.model import ACTIVE, DEFER, HOLD, Address, Attempt, Mail, QueueEntry, new_id
 from hsl.runtime.protocols import QueueFull
 from hsl.values import Array, Value, type_name
 
@@ -52,7 +51,7 @@ async def queue_mail(
     now = context.services.clock.time()
     delay = want_delay("queue", "option delay", chosen.delay)
     entry = QueueEntry(
-        transaction=str(uuid.uuid4()),
+        transaction=new_id(),
         sender=want_address("queue", "parameter 1 (sender)", sender, null=True),
         recipient=want_address("queue", "parameter 2 (recipient)", recipient),
         transportid=want_transport_id(context.services, "queue", transportid),
@@ -120,7 +119,7 @@ def compose(
         b"To": mailbox(recipient[0].path, recipient[1]),
         b"Subject": subject,
         b"Date": date_text(now),
-        b"Message-ID": f"<{uuid.uuid4()}@{hostname}>".encode(),
+        b"Message-ID": f"<{new_id()}@{hostname}>".encode(),
         b"MIME-Version": b"1.0",
         b"Content-Type": b"text/html; charset=utf-8" if html else b"text/plain; charset=utf-8",
         b"Content-Transfer-Encoding": encoding,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 Enhanced = tuple[int, int, int]
 MAX_TEXT = 480  # RFC 5321 4.5.3.1.5: a reply line is at most 512 octets, code and CRLF included
 MAX_LINES = 50
+CLEAN = re.compile(rf"(?! )[ -~]{{1,{MAX_TEXT}}}(?<! )\Z")  # a line that needs nothing done to it
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -46,6 +47,8 @@ def reply(code: int, text: str | Iterable[str], enhanced: Enhanced | None = None
         raise ValueError(f"{code} is not an SMTP reply code")
     if enhanced is not None and enhanced[0] != code // 100:
         raise ValueError(f"enhanced code {'.'.join(map(str, enhanced))} does not fit reply code {code}")
+    if isinstance(text, str) and CLEAN.match(text):
+        return Reply(code, (text,), enhanced, close)
     parts = [text] if isinstance(text, str) else list(text)
     lines: list[str] = []
     for part in parts:

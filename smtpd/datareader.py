@@ -13,7 +13,6 @@ from hsl.runtime.reply import Reply, reply
 
 END = b"\r\n.\r\n"
 HELD = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")  # what may be the beginning of END, longest first
-MAX_LINE = 1 << 30  # as far as an expression can count; a longer limit is none
 NEWLINE = re.compile(rb"\r\n|\r|\n")
 
 BARE_NEWLINE = reply(550, "Message contains bare CR or LF", (5, 6, 11))
@@ -37,9 +36,8 @@ class Checker:
         self.normalise = normalise
         self.fault: Reply | None = None
         self.size = 0
-        self._line_limit = line_limit if line_limit <= MAX_LINE else 0
+        self._line_limit = line_limit
         self._column = 0  # octets of the line that is not yet ended
-        self._long_line = re.compile(rb"\n[^\r\n]{%d}" % (min(line_limit, MAX_LINE) + 1))
 
     def take(self, data: bytes) -> None:
         """The message's next octets, which never end between CR and LF."""
@@ -70,17 +68,12 @@ class Checker:
         return data.replace(b"\0", b"")
 
     def _check_lines(self, data: bytes) -> None:
-        """The expression starts at line feeds only, so that it stays linear for lines of any length."""
         if not self._line_limit:
             return
-        first = data.find(b"\r\n")
-        if first < 0:
-            self._column += len(data)
-            too_long = self._column > self._line_limit
-        else:
-            too_long = self._column + first > self._line_limit or self._long_line.search(data, first) is not None
-            self._column = len(data) - data.rfind(b"\n") - 1
-        if too_long and self.fault is None:
+        lengths = list(map(len, data.split(b"\r\n")))
+        lengths[0] += self._column
+        self._column = lengths[-1]
+        if max(lengths) > self._line_limit and self.fault is None:
             self.fault = reply(550, f"Message has a line of more than {self._line_limit} octets", (5, 6, 0))
 
 

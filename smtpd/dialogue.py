@@ -16,7 +16,6 @@ import base64
 import hmac
 import re
 import ssl
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from socket import socket
@@ -33,7 +32,7 @@ from aiosmtplib import (
 from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
-from hsl.runtime.model import AttemptError, Body, Result, TLSInfo, TLSSettings
+from hsl.runtime.model import AttemptError, Body, Result, TLSInfo, TLSSettings, new_id
 from hsl.runtime.reply import Enhanced
 from hsl.smtpd.tls import ClientContexts, NameChecks, WrongName, report_type, tls_info
 
@@ -133,7 +132,7 @@ class Dialogue:
         self.state = "BANNER"
         self.tls: TLSInfo | None = None
         self.tlsrpt = ""  # why there is no TLS though it was wanted (RFC 8460 4.3)
-        self.id = str(uuid.uuid4())
+        self.id = new_id()
         self.greeting: tuple[str, ...] = ()
         self.localip: str = plain.get_extra_info("sockname")[0]
         self.opened = asyncio.get_running_loop().time()

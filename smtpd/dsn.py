@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import textwrap
-import uuid
 from dataclasses import dataclass
 
 from hsl.mime import coding
@@ -17,7 +16,7 @@ from hsl.mime.build import Builder
 from hsl.mime.fields import Field, date_text, make_field
 from hsl.runtime.dsnrequest import decoded, original_recipient
 from hsl.runtime.message import BytesBody
-from hsl.runtime.model import NULL_SENDER, Address, Attempt, Body, DSNPlan, Mail, QueueEntry
+from hsl.runtime.model import NULL_SENDER, Address, Attempt, Body, DSNPlan, Mail, QueueEntry, new_id
 from hsl.runtime.protocols import Clock
 
 MAX_HEADERS = 64 * 1024  # octets of the original's headers in a report
@@ -123,7 +122,7 @@ def notification(entry: QueueEntry, data: bytes, transportid: str, now: float, w
     wanted = wanted or DSNPlan()
     recipient = wanted.recipient or entry.sender
     report = QueueEntry(
-        transaction=str(uuid.uuid4()),
+        transaction=new_id(),
         sender=NULL_SENDER,
         recipient=recipient,
         transportid=wanted.transportid or transportid,
@@ -250,7 +249,7 @@ def build(
     report.fields.append(Field(b"to", f"To: <{to}>\r\n".encode()))
     report.add_field(b"Subject", subject.encode())
     report.add_field(b"Date", date_text(clock.time()))
-    report.add_field(b"Message-ID", f"<{uuid.uuid4()}@{host}>".encode())
+    report.add_field(b"Message-ID", f"<{new_id()}@{host}>".encode())
     report.add_field(b"Auto-Submitted", b"auto-replied")
 
     recipient = header_text(address_text(entry.recipient), 1000)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 from hsl.errors import ScriptError
-from hsl.runtime.model import Address, Attempt, Body, DeliveryPlan, QueueEntry
+from hsl.runtime.model import Address, Attempt, Body, DeliveryPlan, QueueEntry, new_id
 from hsl.smtpd.client import Deliverer
 from hsl.smtpd.transports import RouteError, TransportTable
 
@@ -35,7 +34,7 @@ class InlineClient:
         """One transaction for all recipients. Suspensions and policies are the queue's: they do not hold it back."""
         addresses = [plan.sender, *(address for address, _ in recipients)]
         entry = QueueEntry(
-            transaction=str(uuid.uuid4()),
+            transaction=new_id(),
             sender=plan.sender,
             recipient=recipients[0][0],
             transportid="",

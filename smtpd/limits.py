@@ -14,6 +14,12 @@ MAX_PEERS = 10_000  # peers whose failures are remembered; the longest unseen is
 
 
 @lru_cache(4096)
+def parse_ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Raises ValueError."""
+    return ipaddress.ip_address(text)
+
+
+@lru_cache(4096)
 def plain_ip(text: str) -> str:
     """An IPv4 address that came in as IPv6 (::ffff:192.0.2.1) in its own form; without a scope."""
     address = ipaddress.ip_address(text.partition("%")[0])

@@ -18,7 +18,7 @@ from hsl.runtime.protocols import Clock
 from hsl.runtime.reply import Reply
 from hsl.smtpd.certificates import CertificateStore, Read, read_file
 from hsl.smtpd.config import Listener, Server
-from hsl.smtpd.limits import ByteBudget, Connections, Failures
+from hsl.smtpd.limits import ByteBudget, Connections, Failures, parse_ip
 from hsl.smtpd.session import Session
 from hsl.smtpd.wire import Wire
 
@@ -286,6 +286,6 @@ class SMTPServer:
 def is_within(ip: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
     """Whether an address lies in a network; a script may call the client what it wants."""
     try:
-        return ipaddress.ip_address(ip) in network
+        return parse_ip(ip) in network
     except ValueError:
         return False

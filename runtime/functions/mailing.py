@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-
 from hsl.builtins import Chapter, Options, option
 from hsl.errors import ScriptError
 from hsl.run import Run
@@ -18,7 +16,7 @@ from hsl.runtime.functions.arguments import (
     want_quotas,
     want_transport,
 )
-from hsl.runtime.model import QueueEntry
+from hsl.runtime.model import QueueEntry, new_id
 from hsl.runtime.outgoing import compose, read_headers, store
 from hsl.values import Array
 
@@ -85,7 +83,7 @@ async def mail(
         now=now,
     )
     entry = QueueEntry(
-        transaction=str(uuid.uuid4()),
+        transaction=new_id(),
         sender=origin,
         recipient=target,
         transportid=choose_transport(run, transportid if isinstance(transportid, bytes) else chosen.transportid),
