@@ -115,6 +115,7 @@ def connection_array(connection: Connection, without: Collection[str] = ()) -> A
     auth = None if "auth" in without else connection.auth
     return record(
         id=string(connection.id),
+        priority=float(connection.priority),
         remoteip=string(connection.remoteip),
         remoteport=float(connection.remoteport),
         remoteptr=optional(connection.remoteptr),

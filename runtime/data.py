@@ -78,14 +78,14 @@ class MessageState:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """What an action says about the entry it queues; None and empty mean the recipient's own."""
+    """What an action says about the entry it queues; None and empty mean the recipient's own, or the session's."""
 
     recipient: Address | None = None
     transportid: str | None = None
     metadata: dict[bytes, bytes] | None = None
     jobid: bytes = b""
     tenantid: bytes = b""
-    priority: int = 0
+    priority: int | None = None
     quotas: tuple[bytes, ...] = ()
     delay: float | None = None
     quarantine: str = ""
@@ -141,7 +141,7 @@ def make_entry(context: DataContext, version: Version, destination: Destination,
         metadata=state.metadata | (destination.metadata or {}),
         jobid=destination.jobid,
         tenantid=destination.tenantid,
-        priority=destination.priority,
+        priority=context.connection.priority if destination.priority is None else destination.priority,
         quotas=destination.quotas,
         actionid=state.actionid,
         size=version.size,

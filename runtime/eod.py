@@ -48,7 +48,8 @@ async def run_eod(
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What queue() is told about one entry. None for `request`: what the client asked for this recipient."""
+    """What queue() is told about one entry. None for `request`: what the client asked for this recipient;
+    for `priority`: the session's."""
 
     sender: Address
     recipient: Address
@@ -56,7 +57,7 @@ class Envelope:
     metadata: dict[bytes, bytes]
     jobid: bytes = b""
     tenantid: bytes = b""
-    priority: int = 0
+    priority: int | None = None
     quotas: tuple[bytes, ...] = ()
     delay: float = 0.0  # seconds
     hold: bool = False
@@ -88,7 +89,7 @@ def queue_message(context: EodContext, envelope: Envelope) -> int:
         metadata=envelope.metadata,
         jobid=envelope.jobid,
         tenantid=envelope.tenantid,
-        priority=envelope.priority,
+        priority=context.connection.priority if envelope.priority is None else envelope.priority,
         quotas=envelope.quotas,
         actionid=state.actionid,
         size=version.size,

@@ -124,6 +124,7 @@ class Connection:
     helo: Helo | None = None
     tls: TLSInfo | None = None
     auth: Auth | None = None
+    priority: int = 0  # of the session's messages
     context: Value = None
 
 
@@ -193,7 +194,7 @@ class QueueEntry:
     metadata: dict[bytes, bytes] = field(default_factory=dict)
     jobid: bytes = b""
     tenantid: bytes = b""  # whose mail it is, for policies
-    priority: int = 0  # 1: it has a lane of its own beside the other mail of its destination
+    priority: int = 0  # 1: it goes before the other mail of its domain
     quotas: tuple[bytes, ...] = ()  # what it counts for while it is queued
     actionid: int = 1
     size: int = 0

@@ -37,7 +37,7 @@ class QueueMailOptions(Options):
     metadata: Array | None = option(None, "Metadata for the entry: string keys and values.")
     jobid: bytes | None = option(None, "A job id for the entry.")
     tenantid: bytes | None = option(None, "Whose mail it is: a name for policies of the queue.")
-    priority: int = option(0, "1 goes beside the other mail of its destination, not behind it.")
+    priority: int = option(0, "1 goes before the other mail of its domain, 0 in its turn.")
     quotas: Array | None = option(None, "Names of quotas that the entry counts for.")
     hold: bool = option(False, "Put the entry on hold.")
     delay: float = option(0.0, "Wait before the first attempt.", unit="seconds")

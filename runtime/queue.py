@@ -23,7 +23,7 @@ from types import MappingProxyType
 from hsl.runtime.log import Log
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, Mail, QueueEntry
 from hsl.runtime.protocols import Clock
-from hsl.runtime.queueindex import Page, QueueIndex, check_metric, matcher, read_filters
+from hsl.runtime.queueindex import PRIORITIES, Page, QueueIndex, check_metric, matcher, read_filters
 from hsl.runtime.rows import BODY, ID, SIZE, changing_row, entry_of, entry_row
 from hsl.runtime.spool import (
     ROW_LIMIT,
@@ -220,9 +220,9 @@ class SQLiteQueue(QueueView):
 
         Returns after the commit is on disk. The work goes on when the caller is cancelled. The arguments are copied
         at once (a large body is read later, in another thread). Of an entry in `update` state, due, retry, metadata,
-        error, transportid, recipient, sender and quotas are stored; it is no longer claimed. Ids that are not, or no
-        longer, in the queue are ignored. The size of a new entry is its body's, its id the next one unless it has one
-        from `reserve`.
+        error, transportid, recipient, sender, priority and quotas are stored; it is no longer claimed. Ids that are
+        not, or no longer, in the queue are ignored. The size of a new entry is its body's, its id the next one unless
+        it has one from `reserve`.
 
         Raises QueueFull when the disk does not take it, QueueClosed, ValueError for an entry or a body that is not
         right, and what reading a body raises. Whatever it raises, nothing has changed, and claims stand.
@@ -397,9 +397,9 @@ class SQLiteQueue(QueueView):
     # what is due
 
     async def claim(self, limit: int, now: float) -> list[QueueEntry]:
-        """At most `limit` entries due at `now` (UTC wall seconds), oldest due first; held ones never.
+        """At most `limit` entries due at `now` (UTC wall seconds), those with priority first, then oldest due first.
 
-        They stay claimed until updated, deleted or released.
+        Held ones never. They stay claimed until updated, deleted or released.
         """
         return self._index.claim(limit, now)
 
@@ -462,9 +462,11 @@ def free_bytes(folder: Path) -> int:
 
 
 def checked(entry: QueueEntry) -> QueueEntry:
-    """An entry that may be stored. Raises ValueError for an unknown state."""
+    """An entry that may be stored. Raises ValueError for an unknown state or priority."""
     if entry.state not in STATES:
         raise ValueError(f"unknown queue state {entry.state!r}: known are {', '.join(sorted(STATES))}")
+    if entry.priority not in PRIORITIES:
+        raise ValueError(f"unknown priority {entry.priority!r}: known are 0 and 1")
     return entry
 
 

@@ -19,6 +19,7 @@ from hsl.runtime.rows import (
     AT,
     ID,
     METADATA,
+    PRIORITY,
     QUOTAS,
     SIZE,
     Row,
@@ -32,7 +33,8 @@ from hsl.runtime.rows import (
 )
 from hsl.runtime.tallies import IdSet, Tally
 
-SLACK = 1024  # stale items that the heap may hold before it is rebuilt
+SLACK = 1024  # stale items that a heap may hold before it is rebuilt
+PRIORITIES = (1, 0)  # the first to go first
 VISITS = 10_000  # entries that one page of a listing looks at
 METADATA_FILTER = "metadata."  # a filter on one key of the metadata: counted from the first time that it is asked
 SLICE = 1_000  # entries that one step of counting or measuring looks at
@@ -138,7 +140,7 @@ class Page:
 
 
 class QueueIndex:
-    """All entries, their tallies, and a heap of what is due. What it returns are the caller's own objects."""
+    """All entries, their tallies, and a heap of what is due for each priority. What it returns are the caller's own."""
 
     def __init__(self) -> None:
         self._packed: dict[int, bytes] = {}
@@ -147,7 +149,8 @@ class QueueIndex:
         self._visited = 0
         self._filters = {name: Filter(KEYS[name], Tally(self._size_of)) for name in COUNTED}
         self._quotas: dict[bytes, list[int]] = {}  # entries and bytes of each quota
-        self._heap: list[tuple[float, int]] = []  # (due, id); items that no longer hold are dropped when they surface
+        # (due, id); items that no longer hold are dropped when they surface
+        self._heaps: dict[int, list[tuple[float, int]]] = {priority: [] for priority in PRIORITIES}
         self._claimed: set[int] = set()
 
     def __len__(self) -> int:
@@ -230,29 +233,38 @@ class QueueIndex:
         due = due_of(row)
         if due is None:
             return
-        if len(self._heap) > 2 * len(self._packed) + SLACK:
-            rows = map(unpack, self._packed.values())
-            self._heap = [(at, row[ID]) for row in rows if (at := due_of(row)) is not None]
-            heapify(self._heap)
-        heappush(self._heap, (due, row[ID]))
+        priority = row[PRIORITY]
+        heap = self._heaps[priority]
+        if len(heap) > 2 * len(self._packed) + SLACK:
+            rows = (row for row in map(unpack, self._packed.values()) if row[PRIORITY] == priority)
+            heap[:] = [(at, row[ID]) for row in rows if (at := due_of(row)) is not None]
+            heapify(heap)
+        heappush(heap, (due, row[ID]))
 
     def next_due(self) -> float | None:
         """When the next unclaimed entry falls due (UTC wall seconds, 0 for at once); None: there is none."""
-        while self._heap:
-            due, entry_id = self._heap[0]
+        return min((due for priority in PRIORITIES if (due := self._first_due(priority)) is not None), default=None)
+
+    def _first_due(self, priority: int) -> float | None:
+        heap = self._heaps[priority]
+        while heap:
+            due, entry_id = heap[0]
             packed = self._packed.get(entry_id)
-            if packed is not None and entry_id not in self._claimed and due_of(unpack(packed)) == due:
-                return due
-            heappop(self._heap)
+            if packed is not None and entry_id not in self._claimed:
+                row = unpack(packed)
+                if due_of(row) == due and row[PRIORITY] == priority:
+                    return due
+            heappop(heap)
         return None
 
     def claim(self, limit: int, now: float) -> list[QueueEntry]:
-        """At most `limit` entries due at `now`, oldest due first, marked as claimed."""
+        """At most `limit` entries due at `now`, marked as claimed: priority 1 first, of each oldest due first."""
         claimed: list[QueueEntry] = []
-        while len(claimed) < limit and (due := self.next_due()) is not None and due <= now:
-            entry_id = heappop(self._heap)[1]
-            self._claimed.add(entry_id)
-            claimed.append(entry_of(unpack(self._packed[entry_id])))
+        for priority in PRIORITIES:
+            while len(claimed) < limit and (due := self._first_due(priority)) is not None and due <= now:
+                entry_id = heappop(self._heaps[priority])[1]
+                self._claimed.add(entry_id)
+                claimed.append(entry_of(unpack(self._packed[entry_id])))
         return claimed
 
     def release(self, entry_id: int) -> bool:

@@ -15,16 +15,16 @@ from hsl.runtime.model import ACTIVE, HOLD, Address, QueueEntry
 
 FIXED = (
     "id", "body", "transactionid", "serverid", "senderip", "senderhelo", "saslusername", "jobid", "actionid", "size",
-    "eightbit", "smtputf8", "ts", "quarantine", "dsn", "tenantid", "priority",
+    "eightbit", "smtputf8", "ts", "quarantine", "dsn", "tenantid",
 )  # fmt: skip
 CHANGING = (
-    "quotas", "state", "due", "retry", "metadata", "error", "transportid",
+    "priority", "quotas", "state", "due", "retry", "metadata", "error", "transportid",
     "senderlocal", "senderdomain", "recipientlocal", "recipientdomain",
 )  # fmt: skip
 COLUMNS = FIXED + CHANGING
 AT = {name: place for place, name in enumerate(COLUMNS)}
-ID, BODY, SIZE, QUOTAS, STATE, DUE, METADATA = (
-    AT[name] for name in ("id", "body", "size", "quotas", "state", "due", "metadata")
+ID, BODY, SIZE, PRIORITY, QUOTAS, STATE, DUE, METADATA = (
+    AT[name] for name in ("id", "body", "size", "priority", "quotas", "state", "due", "metadata")
 )
 
 Row = tuple[Any, ...]  # str, bytes, int, float, as COLUMNS says
@@ -35,14 +35,14 @@ def entry_row(entry: QueueEntry) -> Row:
     return (
         entry.id, entry.body, plain(entry.transaction), plain(entry.serverid), plain(entry.senderip), entry.senderhelo,
         entry.saslusername, entry.jobid, entry.actionid, entry.size, entry.eightbit, entry.smtputf8, entry.ts,
-        plain(entry.quarantine), dsnrequest.pack(entry.dsn), entry.tenantid, entry.priority, *changing_row(entry),
+        plain(entry.quarantine), dsnrequest.pack(entry.dsn), entry.tenantid, *changing_row(entry),
     )  # fmt: skip
 
 
 def changing_row(entry: QueueEntry) -> Row:
     """The columns of an entry that may change while it is queued."""
     return (
-        pack_quotas(entry.quotas), entry.state, entry.due, entry.retry, pack_metadata(entry.metadata),
+        entry.priority, pack_quotas(entry.quotas), entry.state, entry.due, entry.retry, pack_metadata(entry.metadata),
         plain(entry.error), plain(entry.transportid),
         entry.sender.localpart, entry.sender.domain, entry.recipient.localpart, entry.recipient.domain,
     )  # fmt: skip

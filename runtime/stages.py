@@ -60,7 +60,6 @@ def later(name: str, kind: str, reason: str) -> Variable:
 
 
 NO_PLUGINS = "there are no plugins"
-NO_PRIORITIES = "sessions have no priorities"
 NO_PROXY = "servers do not take the PROXY protocol"
 NO_SUBMISSION = "messages come by SMTP only"
 
@@ -110,7 +109,11 @@ AUTH = Variable("auth", "array", "The login, if there was one", keys=AUTH_KEYS)
 
 def connection(*keys: Variable) -> Variable:
     """`$connection`, with what may be known of a session besides its two ends."""
-    known = (Variable("id", "string", "The connection's id"), later("priority", "number", NO_PRIORITIES), *ENDPOINTS)
+    known = (
+        Variable("id", "string", "The connection's id"),
+        Variable("priority", "number", "Of the session's messages, as connect set it: 0 or 1"),
+        *ENDPOINTS,
+    )
     return Variable("connection", "array", "The session so far", keys=(*known, *keys))
 
 
@@ -202,7 +205,7 @@ QUEUED = (
             Variable("transportid", "string", "The transport's id"),
             Variable("tenantid", "string", "Whose mail it is, if somebody said"),
             Variable("jobid", "string", "The job id, if there is one"),
-            Variable("priority", "number", "1: it goes beside the other mail of its destination; 0"),
+            Variable("priority", "number", "1: it goes before the other mail of its domain; 0"),
             Variable("size", "number", "The size in bytes"),
             Variable(
                 "file",

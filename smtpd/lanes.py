@@ -3,7 +3,8 @@
 A lane is one such pair. Lanes take turns. Their destinations have a width: how many attempts may run. It begins narrow,
 every answer widens it up to a share of all attempts, and every attempt without one halves it. So what is dead or slow
 fills its own width, and leaves the rest of the attempts to the others. The destination is the lane itself, or the host
-that a transport has for all domains. A waiting entry costs one number.
+that a transport has for all domains. In a lane entries with priority go before the others, however long those wait. A
+waiting entry costs one number.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MAX_WIDTHS = 10_000  # destinations whose width is remembered
 
 
 class Lane(NamedTuple):
-    """`host`: the transport's, where it has one. Mail with `priority` has a lane beside the others'."""
+    """`host`: the transport's, where it has one. `priority`: which of a lane's two lists it is; they share its turn."""
 
     transportid: str
     domain: bytes
@@ -30,7 +31,10 @@ class Lane(NamedTuple):
     def destination(self) -> Lane:
         if self.host:
             return Lane(self.transportid, b"", self.host)
-        return self._replace(priority=0) if self.priority else self
+        return self.with_priority(0)
+
+    def with_priority(self, priority: int) -> Lane:
+        return self if self.priority == priority else Lane(self.transportid, self.domain, self.host, priority)
 
 
 def lane_of(entry: QueueEntry, host: str | None = None) -> Lane:
@@ -51,7 +55,7 @@ class Lanes(Container[int]):
         self.running: Counter[Lane] = Counter()  # by destination
         self.widths: OrderedDict[Lane, int] = OrderedDict()  # of destinations, the longest unchanged first
         # Ordered sets (a dict would look at all that went before, to find its first): lanes that have an entry and room
-        # for it, next turn first; and by destination those that wait for room.
+        # for it, next turn first; and by destination those that wait for room. Without their priorities.
         self.ready: OrderedDict[Lane, None] = OrderedDict()
         self.blocked: dict[Lane, OrderedDict[Lane, None]] = {}
         self.ids: set[int] = set()
@@ -71,12 +75,14 @@ class Lanes(Container[int]):
         self.queue_turn(lane)
 
     def next(self) -> tuple[Lane, int] | None:
-        """The first entry of the lane whose turn it is; None when nothing may start."""
+        """The first entry of the lane whose turn it is, and the list that it was in; None when nothing may start."""
         while self.ready:
-            lane, _ = self.ready.popitem(last=False)
-            if not self.room(lane.destination):  # another lane of it was faster
-                self.queue_turn(lane)
+            turn, _ = self.ready.popitem(last=False)
+            if not self.room(turn.destination):  # another lane of it was faster
+                self.queue_turn(turn)
                 continue
+            urgent = turn.with_priority(1)
+            lane = urgent if urgent in self.lists else turn
             waiting = self.lists[lane]
             entry_id = waiting.popleft()
             self.ids.discard(entry_id)
@@ -121,7 +127,8 @@ class Lanes(Container[int]):
 
     def queue_turn(self, lane: Lane) -> None:
         """Let a lane wait for its turn, or for room at its destination."""
-        if lane not in self.lists:
+        lane = lane.with_priority(0)
+        if lane not in self.lists and lane.with_priority(1) not in self.lists:
             return
         destination = lane.destination
         if not self.room(destination):

@@ -10,17 +10,18 @@ from collections import deque
 
 from hsl.runtime.policies import Blocked
 from hsl.runtime.policyfields import Key
+from hsl.runtime.queueindex import PRIORITIES
 from hsl.smtpd.lanes import Lane
 
 MAX_ENTRIES = 50_000  # in all
-MAX_WAITING = 10_000  # for one thing
+MAX_WAITING = 10_000  # for one thing, of each priority
 
 
 class Parking:
-    """Waiting lists by what is waited for. Times are monotonic."""
+    """Waiting lists by what is waited for, and by priority. Times are monotonic."""
 
     def __init__(self) -> None:
-        self.lists: dict[Key, deque[tuple[Lane, int]]] = {}
+        self.lists: dict[tuple[Key, int], deque[tuple[Lane, int]]] = {}
         self.ids: set[int] = set()
         self.due: list[tuple[float, Key, float]] = []  # a heap: when to look at a list, and how long for each entry
         self.timed: set[Key] = set()  # lists that stand in it
@@ -33,7 +34,7 @@ class Parking:
 
     def park(self, lane: Lane, entry_id: int, blocked: Blocked) -> bool:
         """Let an entry wait; False when there is no room for it."""
-        waiting = self.lists.setdefault(blocked.key, deque())
+        waiting = self.lists.setdefault((blocked.key, lane.priority), deque())
         if len(waiting) >= MAX_WAITING or len(self.ids) >= MAX_ENTRIES:
             return False
         waiting.append((lane, entry_id))
@@ -51,20 +52,21 @@ class Parking:
         self.ids.discard(entry_id)
 
     def free(self, key: Key, count: int | None = 1) -> list[tuple[Lane, int]]:
-        """The first entries that wait for this; all of them without a count."""
-        waiting = self.lists.get(key)
+        """The first entries that wait for this, those with priority before the others; all of them without a count."""
         freed: list[tuple[Lane, int]] = []
-        while waiting and (count is None or len(freed) < count):
-            lane, entry_id = waiting.popleft()
-            if entry_id in self.ids:
-                self.ids.discard(entry_id)
-                freed.append((lane, entry_id))
-        if not waiting:
-            self.lists.pop(key, None)
+        for priority in PRIORITIES:
+            waiting = self.lists.get((key, priority))
+            while waiting and (count is None or len(freed) < count):
+                lane, entry_id = waiting.popleft()
+                if entry_id in self.ids:
+                    self.ids.discard(entry_id)
+                    freed.append((lane, entry_id))
+            if not waiting:
+                self.lists.pop((key, priority), None)
         return freed
 
     def free_all(self) -> list[tuple[Lane, int]]:
-        return [item for key in list(self.lists) for item in self.free(key, None)]
+        return [item for key in {key: None for key, _ in self.lists} for item in self.free(key, None)]
 
     def free_due(self, now: float) -> list[tuple[Lane, int]]:
         """What may be looked at again by now."""
@@ -73,7 +75,7 @@ class Parking:
             at, key, step = heapq.heappop(self.due)
             self.timed.discard(key)
             freed += self.free(key, 1 + int((now - at) / step) if step else None)
-            if key in self.lists:
+            if any((key, priority) in self.lists for priority in PRIORITIES):
                 self._look_at(key, now + step, step)
         return freed
 

@@ -91,6 +91,7 @@ class Outcome:
     increment_retry: bool = True
     reset_retry: bool = False
     transportid: str | None = None
+    priority: int | None = None
     recipient: Address | None = None
     quotas: tuple[bytes, ...] | None = None
     at: Span | None = field(default=None, compare=False)
@@ -728,6 +729,7 @@ class Scheduler:
         entry.retry, entry.due = step.retry, now + step.delay
         entry.state = HOLD if outcome.hold or current.state == HOLD else DEFER
         entry.transportid = outcome.transportid or entry.transportid
+        entry.priority = entry.priority if outcome.priority is None else outcome.priority
         entry.recipient = outcome.recipient or entry.recipient
         entry.quotas = entry.quotas if outcome.quotas is None else outcome.quotas
         entry.error = outcome.reason or (describe(work.attempt) if work.attempt else entry.error)

@@ -46,6 +46,7 @@ class Session(AuthSession):
             self.connection.remoteip = as_text(verdict.options.get("remoteip", self.connection.remoteip))
             if "remoteptr" in verdict.options:
                 self.connection.remoteptr = as_text(verdict.options["remoteptr"])
+            self.connection.priority = verdict.options.get("priority", 0)
         await self.answer("connect", verdict, answer)
 
     async def ended(self) -> None:

@@ -31,14 +31,16 @@ class QueueOptions(Options):
     metadata: Array | None = option(None, "Metadata for the queue entry: string keys and values.")
     jobid: bytes | None = option(None, "A job id for the queue entry.")
     tenantid: bytes | None = option(None, "Whose mail it is: a name for policies of the queue.")
-    priority: int | None = option(None, "1 goes beside the other mail of its destination, not behind it.")
+    priority: int | None = option(None, "1 goes before the other mail of its domain; none: the default.")
     quotas: Array | None = option(None, "Names of quotas that the entry counts for.")
     hold: bool = option(False, "Put the entry on hold.")
     delay: float = option(0.0, "Wait before the first attempt.", unit="seconds")
 
     def as_array(self) -> Array:
         given: list[tuple[str, Any]] = [(name, getattr(self, name)) for name in self.declared()]
-        return Array.from_pairs((name.encode(), value) for name, value in given if value is not None)
+        return Array.from_pairs(
+            (name.encode(), float(value) if type(value) is int else value) for name, value in given if value is not None
+        )
 
 
 def queue(

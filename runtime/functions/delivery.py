@@ -1,7 +1,8 @@
 """The queue's stages: before an attempt (predelivery) and after it (postdelivery), reference 2015 and 2019.
 
 What Try() and the Set functions change is written to the context's plan and holds for one attempt; what the queue has
-to do travels in the verdict's options: delay (seconds), hold, increment_retry, reset_retry, transportid, recipient.
+to do travels in the verdict's options: delay (seconds), hold, increment_retry, reset_retry, transportid, priority,
+recipient.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from hsl.runtime.functions.arguments import (
     want_delay,
     want_metadata,
     want_parameters,
+    want_priority,
     want_quotas,
     want_transport,
 )
@@ -93,6 +95,7 @@ class RescheduleOptions(Options):
     increment_retry: bool = option(True, "Count this as a retry.")
     reset_retry: bool = option(False, "Start counting retries from zero.")
     transportid: bytes | None = option(None, "The transport from now on.")
+    priority: int | None = option(None, "From now on: 1 goes before the other mail of its domain, 0 in its turn.")
 
 
 class RetryOptions(RescheduleOptions):
@@ -129,12 +132,13 @@ class SourceOptions(Options):
 
 def requeue(run: Run, function: str, options: RescheduleOptions, delay: float | None, **more: object) -> NoReturn:
     """End with the entry back in the queue."""
-    transport = options.transportid
+    transport, priority = options.transportid, options.priority
     given = {
         "delay": delay,
         "increment_retry": options.increment_retry,
         "reset_retry": options.reset_retry,
         "transportid": None if transport is None else want_transport(run, function, transport),
+        "priority": None if priority is None else want_priority(function, priority),
         **more,
     }
     chosen = {name: value for name, value in given.items() if value is not None}

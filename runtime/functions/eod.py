@@ -113,7 +113,7 @@ class EODMailMessage(MailMessage):
                 metadata=want_metadata(QUEUE, "option metadata", options.metadata) if options.metadata else {},
                 jobid=options.jobid or b"",
                 tenantid=options.tenantid or b"",
-                priority=want_priority(QUEUE, options.priority or 0),
+                priority=None if options.priority is None else want_priority(QUEUE, options.priority),
                 quotas=want_quotas(QUEUE, options.quotas),
                 delay=want_delay(QUEUE, "option delay", options.delay),
                 hold=options.hold,

@@ -32,7 +32,7 @@ class MailOptions(Options):
     metadata: Array | None = option(None, "Metadata for the queue entry: string keys and values.")
     jobid: bytes | None = option(None, "A job id for the queue entry.")
     tenantid: bytes | None = option(None, "Whose mail it is: a name for policies of the queue.")
-    priority: int = option(0, "1 goes beside the other mail of its destination, not behind it.")
+    priority: int = option(0, "1 goes before the other mail of its domain, 0 in its turn.")
     quotas: Array | None = option(None, "Names of quotas that the entry counts for.")
     transportid: bytes | None = option(None, "The transport (the form without a transport parameter).")
     serverid: bytes | None = option(None, "The server that stands in the queue entry (2015).")

@@ -57,7 +57,7 @@ class QueueOptions(Options):
     metadata: Array | None = option(None, "Metadata in addition to SetMetaData().")
     jobid: bytes | None = option(None, "A job id for the queue entry.")
     tenantid: bytes | None = option(None, "Whose mail it is: a name for policies of the queue.")
-    priority: int = option(0, "1 goes beside the other mail of its destination, not behind it.")
+    priority: int | None = option(None, "1 goes before the other mail of its domain; the default is the session's.")
     done: bool = option(True, "End the script; false goes on, for a further action.")
     reason: bytes | Array | None = option(None, "The text of the reply; an array has its lines.")
     reply_codes: Array | None = option(None, "The reply's `code` (number) and `enhanced` (array of three numbers).")
@@ -90,7 +90,7 @@ def destination(
         metadata=None if metadata is None else want_metadata(function, "option metadata", metadata),
         jobid=options.jobid or b"",
         tenantid=options.tenantid or b"",
-        priority=want_priority(function, options.priority),
+        priority=None if options.priority is None else want_priority(function, options.priority),
         quotas=want_quotas(function, options.quotas),
         delay=None if delay is None else want_delay(function, "option delay", delay),
         quarantine=quarantine,

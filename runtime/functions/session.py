@@ -1,7 +1,7 @@
 """Verdicts of the SMTP session: connect, helo, auth, mailfrom, rcptto, disconnect; Reject and Defer also at data.
 
 Reference 2019: "Connect" … "RCPT TO"; 2015: "IP". What Accept() changes travels in the verdict's options: the server
-writes it back (remoteip, remoteptr, host, extensions, username, sender, recipient, transportid).
+writes it back (remoteip, remoteptr, priority, host, extensions, username, sender, recipient, transportid).
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from hsl.runtime.functions.arguments import (
     tls_report,
     want_address,
     want_ip,
+    want_priority,
     want_transport,
 )
 from hsl.runtime.verdict import Verdict, VerdictReached
@@ -60,6 +61,7 @@ class AcceptConnectOptions(Options):
     reason: bytes | Array | None = option(None, "The text of the banner; an array has its lines.")
     remoteip: bytes | None = option(None, "Replaces the client's IP address.")
     remoteptr: bytes | None = option(None, "Replaces the client's reverse DNS name.")
+    priority: int | None = option(None, "Of the session's messages: 1 goes before the other mail of its domain.")
 
 
 class AcceptHeloOptions(Options):
@@ -93,6 +95,8 @@ def accept(options: Options, **changes: Any) -> NoReturn:
 def accept_connection(options: AcceptConnectOptions | None = None) -> NoReturn:
     """Accept the connection; `remoteip` and `remoteptr` replace what is known of the client.
 
+    `priority` is that of the session's messages, unless what queues them says otherwise.
+
     Example:
         Accept(["reason" => "mail.example.com ESMTP"]);
     """
@@ -101,6 +105,7 @@ def accept_connection(options: AcceptConnectOptions | None = None) -> NoReturn:
         options,
         remoteip=None if options.remoteip is None else want_ip("Accept", text(options.remoteip)),
         remoteptr=None if options.remoteptr is None else text(options.remoteptr),
+        priority=None if options.priority is None else want_priority("Accept", options.priority),
     )
 
 

@@ -35,6 +35,9 @@ TRY = """
         case "uncounted": Queue(["delay" => 5000, "increment_retry" => false]);
         case "reset": Queue(["delay" => 5000, "reset_retry" => true]);
         case "transport": Queue(["transportid" => "second", "delay" => 5000]);
+        case "priority": Queue(["priority" => 1, "delay" => 5000]);
+        case "classic-priority": Reschedule(5000, ["priority" => 1]);
+        case "priority-two": Queue(["priority" => 2]);
         case "delete": Delete(["reason" => "not wanted"]);
         case "bounce": Bounce(["dsn" => ["from" => "robot@gateway.example", "from_name" => "Robot"]]);
         case "classic-delay": Reschedule(5000, ["increment_retry" => false]);
@@ -191,12 +194,16 @@ QUEUED = [  # the case; what becomes of the entry, which was never tried before
     ("delay", {"state": "defer", "retry": 1, "transportid": "next"}),
     ("uncounted", {"state": "defer", "retry": 0}),
     ("reset", {"state": "defer", "retry": 0}),
-    ("transport", {"state": "defer", "transportid": "second"}),
+    ("transport", {"state": "defer", "transportid": "second", "priority": 0}),
+    ("priority", {"state": "defer", "retry": 1, "priority": 1}),
+    ("classic-priority", {"state": "defer", "retry": 1, "priority": 1}),
+    ("priority-two", {"state": "defer", "retry": 0, "priority": 0}),  # a script error
     ("classic-delay", {"state": "defer", "retry": 0}),
     ("nobody", {"state": "defer", "retry": 0}),  # a script error: 300 seconds and a bit, uncounted
     ("metadata-number", {"state": "defer", "retry": 0, "metadata": {}}),
     ("metadata-list", {"state": "defer", "retry": 0, "metadata": {}}),
 ]
+ERRORS = ("nobody", "priority-two", "metadata-number", "metadata-list")
 
 
 @pytest.mark.parametrize(("name", "wanted"), QUEUED, ids=[name for name, _ in QUEUED])
@@ -207,7 +214,7 @@ def test_what_becomes_of_the_entry(site: Site, name: str, wanted: dict[str, Any]
     delay = entry["due"] - entry["ts"]
     if "error" in wanted:
         return
-    assert 4999 <= delay <= 5060 if name not in ("nobody", "metadata-number", "metadata-list") else 299 <= delay <= 420
+    assert 4999 <= delay <= 5060 if name not in ERRORS else 299 <= delay <= 420
 
 
 def test_delete(site: Site) -> None:

@@ -194,6 +194,8 @@ REFUSED = [
     ('Deliver(["transportid" => "archve"]);', "there is no transport", "did you mean archive?"),
     ('SetMailTransport("out");', "there is no transport", ""),
     ('Deliver(["recipient" => "not an address"]);', "wanted an email address", ""),
+    ('Deliver(["priority" => 2]);', "Deliver(): option priority: wanted 0 or 1, got 2", ""),
+    ('Quarantine("q", ["priority" => -1]);', "Quarantine(): option priority: wanted 0 or 1, got -1", ""),
     ('Deliver(["quotas" => [""]]);', "wanted a name of 1 to 200 bytes", ""),
     ('Deliver(["reply_codes" => ["code" => 550]]);', "wanted a code 200-299, got 550", ""),
     ('Reject("x", ["reply_codes" => ["code" => 450]]);', "wanted a code 500-599, got 450", ""),

@@ -180,10 +180,10 @@ async def test_what_is_queued_has_a_limit(world: Any) -> None:
 
 
 async def test_mail_of_the_scripts_own_making_is_stored_at_once(world: Any) -> None:
-    script = 'MIME()->addHeader("Subject", "x")->setBody("y")->queue("", "a@b.example", "outbound"); Reject();'
-    outcome = await world.eod(script)
+    mail = 'MIME()->addHeader("Subject", "x")->setBody("y")->queue("", "a@b.example", "outbound", {}); '
+    outcome = await world.eod(mail.format("[]") + mail.format('["priority" => 1]') + "Reject();")
     assert outcome.mails == []
-    assert len(world.queue.stored) == 1
+    assert [stored.entries[0].priority for stored in world.queue.stored] == [0, 1]
 
 
 async def test_scanners_headers_and_history_know_the_message(world: Any) -> None:

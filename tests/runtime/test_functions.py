@@ -42,6 +42,8 @@ ACCEPTED = [
         'Accept(["remoteip" => "2001:db8:0::1", "remoteptr" => "p"]);',
         {"remoteip": "2001:db8::1", "remoteptr": "p"},
     ),
+    ("connect", 'Accept(["priority" => 1]);', {"priority": 1}),
+    ("connect", 'Accept(["priority" => 0]);', {"priority": 0}),
     ("connect", "Allow();", {}),
     ("helo", 'Accept(["host" => "x", "extensions" => ["A", "B"]]);', {"host": b"x", "extensions": ("A", "B")}),
     ("auth", 'Accept(["username" => "v"]);', {"username": b"v"}),
@@ -88,6 +90,7 @@ async def test_refusals_can_disconnect(world: Any) -> None:
 
 WRONG = [
     ("connect", 'Accept(["remoteip" => "x"]);', "wanted an IP address"),
+    ("connect", 'Accept(["priority" => 2]);', "Accept(): option priority: wanted 0 or 1, got 2"),
     ("helo", 'Accept(["extensions" => [1]]);', "wanted strings, got number"),
     ("auth", 'Accept(["reply_codes" => ["code" => 535]]);', "wanted a code 200-299, got 535"),
     ("auth", 'Reply("x");', "PLAIN and LOGIN are built in"),

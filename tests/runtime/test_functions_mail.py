@@ -115,6 +115,7 @@ WRONG = [
     ('queue_policy(["jobid"], [], ["rate" => [1]], 60);', "rate: wanted [messages, seconds]"),
     ('queue_policy(["jobid"], [], ["rate" => ["x", 1]], 60);', "rate: wanted 1 to"),
     ('mail("a@b.example", "c@d.example", "", "", "outbound", ["priority" => 2]);', "option priority: wanted 0 or 1"),
+    ('MIME()->queue("a@b.example", "c@d.example", "outbound", ["priority" => 2]);', "option priority: wanted 0 or 1"),
     ('queue_policy(["remotemx"], ["remotemx" => "#x"], ["stop" => true], 60);', "rollups"),
     ('queue_policy(["remotemx"], ["remotemx" => "&x"], ["stop" => true], 60);', "a value of the field grouping"),
     ('queue_policy(["jobid"], [], ["concurrency" => 1, "properties" => ["a" => []]], 60);', "properties: wanted"),

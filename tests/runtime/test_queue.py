@@ -107,6 +107,7 @@ FULL_ENTRY = QueueEntry(
     due=1700000060.5,
     retry=3,
     quarantine="spam",
+    priority=1,
     error="450 4.2.0 später",
 )
 
@@ -254,6 +255,7 @@ async def test_update_changes_what_may_change(tmp_path: Path) -> None:
         "transportid": "slow",
         "recipient": Address.of(b"Other@Example.net"),
         "sender": NULL_SENDER,
+        "priority": 1,
     }
     async with opened(tmp_path) as queue:
         [number] = await queue.apply(store=[mail()])
@@ -339,6 +341,45 @@ async def test_claim_oldest_due_first(tmp_path: Path) -> None:
         assert await queue.claim(10, 1e12) == []
 
 
+@pytest.mark.parametrize("reopen", [False, True])
+async def test_claim_priority_first(tmp_path: Path, reopen: bool) -> None:
+    made = [(0, 10.0), (1, 30.0), (0, 20.0), (1, 20.0), (1, 99.0)]
+    entries = [entry(state=DEFER, due=due, priority=priority) for priority, due in made]
+    async with opened(tmp_path) as queue:
+        await queue.apply(store=[mail(b"x", *entries)])
+        if not reopen:
+            await claim_one_by_one(queue)
+    if reopen:
+        async with opened(tmp_path) as queue:
+            await claim_one_by_one(queue)
+
+
+async def claim_one_by_one(queue: SQLiteQueue) -> None:
+    assert queue.next_due() == 10.0
+    claimed = [[item.id for item in await queue.claim(2, 50.0)] for _ in range(3)]
+    assert claimed == [[4, 2], [1, 3], []]
+    assert queue.next_due() == 99.0
+
+
+async def test_an_entry_that_changes_its_priority_is_claimed_once(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        await queue.apply(store=[mail(b"x", entry(), entry(), entry(priority=1))])
+        _, two, three = queue.entries()
+        await queue.apply(update=[replace(two, priority=1), replace(three, priority=0)])
+        assert [item.id for item in await queue.claim(10, 0.0)] == [2, 1, 3]
+        assert queue.next_due() is None
+        queue.release(1)
+        queue.release(2)
+        assert [item.id for item in await queue.claim(10, 0.0)] == [2, 1]
+
+
+async def test_an_unknown_priority_is_refused(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        with pytest.raises(ValueError, match="unknown priority 2: known are 0 and 1"):
+            await queue.apply(store=[mail(b"x", entry(priority=2))])
+        assert queue.count == 0
+
+
 async def test_claims_end_by_update_delete_and_release(tmp_path: Path) -> None:
     async with opened(tmp_path) as queue:
         await queue.apply(store=[mail(b"x", entry(), entry(), entry(), entry())])
@@ -365,7 +406,7 @@ async def test_the_heap_does_not_grow_with_changes(tmp_path: Path) -> None:
         assert base is not None
         for round_ in range(5000):
             queue._index.change(number, changing_row(replace(base, state=DEFER, due=1e9 - round_)))
-        assert len(queue._index._heap) < 1100
+        assert len(queue._index._heaps[0]) < 1100
         assert queue.next_due() == 1e9 - 4999
 
 

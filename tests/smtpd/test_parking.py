@@ -75,3 +75,16 @@ def test_all_lists_together_are_limited(lists: int) -> None:
         waiting.park(LANE, number, blocked(str(number % lists))) for number in range(parking.MAX_ENTRIES + lists)
     )
     assert taken == parking.MAX_ENTRIES
+
+
+def test_mail_with_priority_is_freed_first() -> None:
+    waiting = Parking()
+    for number in (1, 2, 3):
+        waiting.park(LANE, number, blocked("a", until=10.0, step=2.0))
+    waiting.park(LANE.with_priority(1), 4, blocked("a", until=10.0, step=2.0))
+    assert waiting.free(("a",)) == [(LANE.with_priority(1), 4)]
+    waiting.park(LANE.with_priority(1), 5, blocked("a"))
+    assert ids(waiting.free_due(12.5)) == [5, 1]
+    assert waiting.next_due() == 14.5
+    assert ids(waiting.free(("a",), None)) == [2, 3]
+    assert not waiting.lists

@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -207,6 +208,7 @@ def test_lane_ignores_the_case_of_the_domain() -> None:
     entry = QueueEntry("x", Address(b"s", b"s"), Address(b"R", b"EXAMPLE.com"), "t")
     assert lane_of(entry) == Lane("t", b"example.com")
     assert lane_of(entry, "mx").destination == Lane("t", b"", "mx")
+    assert lane_of(replace(entry, priority=1)) == Lane("t", b"example.com", priority=1)
 
 
 def table(**session: object) -> TransportTable:
@@ -273,13 +275,41 @@ def test_route_carries_the_groups_retry_and_dsn() -> None:
     assert table().fallback("gone").retry == Retry()
 
 
-def test_mail_with_priority_goes_beside_the_other_mail_of_its_destination() -> None:
-    lanes = Lanes(20)
-    for number in range(100):
+def test_mail_with_priority_goes_first_in_its_lane_and_waits_for_its_turn() -> None:
+    lanes, urgent = Lanes(share=10), A.with_priority(1)
+    for number in range(3):
         lanes.add(A, number)
-    urgent = A._replace(priority=1)
-    lanes.add(urgent, 1000)
-    assert urgent.destination == A.destination
-    turns = [lanes.next() for _ in range(3)]
-    assert (urgent, 1000) in turns, "not behind the hundred"
-    assert lanes.running[A.destination] == 3, "of one width"
+    lanes.add(B, 10)
+    lanes.add(urgent, 20)
+    lanes.add(urgent, 21)
+    turns = [lanes.next() for _ in range(7)]
+    assert turns == [(urgent, 20), (B, 10), (urgent, 21), (A, 0), (A, 1), (A, 2), None], "one turn for both lists"
+    assert lanes.running == {A: 5, B: 1}, "of one width"
+
+
+def test_mail_with_priority_goes_first_when_there_is_room() -> None:
+    lanes, urgent = Lanes(share=1), A.with_priority(1)
+    for number in range(3):
+        lanes.add(A, number)
+    assert [lanes.next(), lanes.next()] == [(A, 0), None]
+    lanes.add(urgent, 20)
+    assert lanes.next() is None, "what has begun is not interrupted"
+    lanes.done(A)
+    assert [lanes.next(), lanes.next()] == [(urgent, 20), None]
+    lanes.done(urgent)
+    assert lanes.next() == (A, 1)
+    assert (lanes.waiting(A), lanes.waiting(urgent)) == (1, 0)
+
+
+def test_priority_is_within_a_domain_also_behind_one_host() -> None:
+    lanes = Lanes(share=1)
+    one, two = Lane("t", b"one.example", "hub"), Lane("t", b"two.example", "hub")
+    lanes.add(one, 1)
+    lanes.add(one, 2)
+    lanes.add(two, 3)
+    lanes.add(two.with_priority(1), 4)
+    found = []
+    while (turn := lanes.next()) is not None:
+        found.append(turn[1])
+        lanes.done(turn[0])
+    assert found == [1, 4, 2, 3]

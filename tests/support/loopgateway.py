@@ -23,7 +23,7 @@ servers:
 transportgroups:
   - id: group
     transports: [{id: next, session: {host: 127.0.0.1, port: %PORT%, tls: disabled}}]
-queues: {path: spool, %QUEUES%}
+queues: {%QUEUES%}
 scripting: {budgets: {steps: 20000}}
 resolver: {ptr: false, hosts: {a.example: [127.0.0.1]}}
 """
@@ -32,17 +32,29 @@ QUEUED = ("predelivery", "postdelivery")
 
 @asynccontextmanager
 async def gateway(
-    folder, lines: list[str], scripts: Mapping[str, str], port: int = 9, *, auth: str = "", tls: str = "null"
+    folder,
+    lines: list[str],
+    scripts: Mapping[str, str],
+    port: int = 9,
+    *,
+    auth: str = "",
+    tls: str = "null",
+    queues: str = "",
 ) -> AsyncIterator[Gateway]:
-    """A gateway with these scripts, by stage, and settings of its server's `auth` and `tls`. Fails for what asyncio
-    finds unhandled."""
+    """A gateway with these scripts, by stage, and settings of its server's `auth` and `tls`, and of `queues`. Fails
+    for what asyncio finds unhandled."""
     found: list[dict] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: found.append(context))
     for stage, text in scripts.items():
         (folder / f"{stage}.hsl").write_text(text)
     hooks = {stage: f"{stage}: {{hook: {stage}.hsl}}" for stage in scripts}
     text = CONFIG.replace("%PHASES%", ", ".join(hook for stage, hook in hooks.items() if stage not in QUEUED))
-    text = text.replace("%QUEUES%", ", ".join(hook for stage, hook in hooks.items() if stage in QUEUED))
+    settings = [
+        "path: spool",
+        *(hook for stage, hook in hooks.items() if stage in QUEUED),
+        *([queues] if queues else []),
+    ]
+    text = text.replace("%QUEUES%", ", ".join(settings))
     (folder / "smtpd.yaml").write_text(text.replace("%PORT%", str(port)).replace("%AUTH%", auth).replace("%TLS%", tls))
     made = Gateway(read_config(folder / "smtpd.yaml"), Log("debug", lines.append))
     await made.start()
