@@ -94,7 +94,8 @@ class AuthSession(MailSession):
     async def converse(self, mechanism: str, initial: bytes) -> tuple[AuthContext, Verdict]:
         """The exchange of a mechanism by script: the stage runs once for the beginning and for each response.
 
-        The last context and its verdict; that is Reply() only if it closed the session. Raises Refused.
+        The last context and its verdict; that is Reply() only if it closed the session. Raises Refused. A client that
+        leaves it at a challenge after it has responded has failed: the challenge may have told it so (RFC 7628 3.2.3).
         """
         context = AuthContext(self.connection, self.transaction, mechanism)
         context.response = auth.decode(initial) if initial else None
@@ -107,10 +108,17 @@ class AuthSession(MailSession):
                 "auth", "reply", said, self.connection, self.transaction, mechanism=mechanism, at=verdict.at
             )
             challenge = as_bytes(verdict.options["challenge"])
-            if said.close:
-                await self.reply(encoded(said, challenge))
-                return context, verdict
-            context = context.next(auth.decode(await self.challenge(challenge, said)))
+            answered = False
+            try:
+                if said.close:
+                    await self.reply(encoded(said, challenge))
+                    return context, verdict
+                response = auth.decode(await self.challenge(challenge, said))
+                answered = True
+            finally:
+                if not answered and context.response is not None:
+                    self.failed_login()
+            context = context.next(response)
         raise Refused(auth.BAD_CREDENTIALS)
 
     async def challenge(self, challenge: bytes, said: Reply = CHALLENGE) -> bytes:

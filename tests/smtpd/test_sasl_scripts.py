@@ -199,6 +199,36 @@ async def test_failed_exchanges_count_as_failed_logins(site):
         await client.play("C: AUTH X-OWN\nS: 421 4.7.0\nS:")
 
 
+@pytest.mark.parametrize("leaving", ["cancels", "sends no base64", "closes", "resets", "is closed"])
+async def test_who_leaves_at_the_challenge_that_tells_of_a_wrong_response_has_failed(tmp_path, leaving):
+    """Else an error challenge, as of XOAUTH2, would answer as many guesses as one likes."""
+    told = 'Reply("wrong", ["disconnect" => true]);' if leaving == "is closed" else 'Reply("wrong");'
+    async with running(tmp_path, told, OWN) as here:
+        server = here.made.servers["out"]
+        client = await here.client()
+        await client.play(f"C: AUTH X-OWN {line('guess')}\nS: 334")
+        match leaving:
+            case "cancels":
+                await client.play("C: *\nS: 501")
+            case "sends no base64":
+                await client.play("C: ?\nS: 501")
+            case "closes":
+                await client.close()
+            case "resets":
+                client.writer.transport.abort()
+            case "is closed":
+                await client.play("S:")
+        await eventually(lambda: len(server.failed_logins.peers.get("127.0.0.1", ())) == 1)
+
+
+async def test_who_cancels_before_any_response_has_not_failed(site):
+    async with site('Reply("nonce");') as here:
+        client = await here.client()
+        for _ in range(5):
+            await client.play("C: AUTH X-OWN\nS: 334\nC: *\nS: 501")
+        assert not here.made.servers["out"].failed_logins.peers
+
+
 async def test_a_client_that_leaves_within_an_exchange(site):
     async with site(ASK) as here:
         client = await here.client()
