@@ -16,14 +16,13 @@ from hsl.mime.tree import Part
 from hsl.values import Array, Object, type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from hsl.regex import Pattern
     from hsl.run import Run
 
 chapter = Chapter("MIME")
 
-WATCHED: Final = 64  # parts between two looks at the clock
 KINDS: Final = b"multipart/"
 
 
@@ -172,15 +171,18 @@ class MIMEPart(NativeObject):
     def matching(self, run: Run, pattern: Pattern, subject: Callable[[MIMEPart], bytes | None]) -> Array:
         """The parts below this one whose subject a pattern matches."""
         found: list[Object] = []
-        for count, part in enumerate(self.tree(run).walk()):
-            if count % WATCHED == 0:
-                run.check_time()
-            if part is not self.part:
-                candidate = self.of(part)
-                text = subject(candidate)
-                if text is not None and pattern.matches(text):
-                    found.append(candidate)
+        for candidate in self.below(run):
+            text = subject(candidate)
+            if text is not None and pattern.matches(text):
+                found.append(candidate)
         return Array.of(found)
+
+    def below(self, run: Run) -> Iterator[MIMEPart]:
+        """The parts below this one, at any depth. Others get their turns: each may have a header of 10,000 fields."""
+        for part in self.tree(run).walk():
+            run.give_turn()
+            if part is not self.part:
+                yield self.of(part)
 
     # What was received
 

@@ -23,6 +23,7 @@ MAX_BODY: Final = 1024 * 1024  # bytes that one setBody() takes
 MAX_INSERTED: Final = 1_000  # new parts of one message
 MAX_SNAPSHOTS: Final = 1_000
 MAX_SPLICES: Final = 1_000
+MAX_KEPT: Final = 50_000  # header fields of the parts below the message that are kept once they were read
 ENCODING: Final = b"content-transfer-encoding"
 TYPE: Final = b"content-type"
 START: Final = State({}, (), 0, 0, 0, 0)
@@ -71,6 +72,7 @@ class MailModel:
         self.snapshots: list[State] = []
         self.was_split = False
         self.received: dict[Part, tuple[Field, ...]] = {}
+        self.kept = 0  # fields in `received` of the parts below the message
         self.written: Version | None = None
         self.line_break: bytes | None = None
 
@@ -85,7 +87,7 @@ class MailModel:
         return self.root
 
     def fields(self, part: Part) -> tuple[Field, ...]:
-        """The header fields of a part as they came, read once."""
+        """The header fields of a part as they came; read once, as long as there are not too many."""
         found = self.received.get(part)
         if found is None:
             if part is self.root:
@@ -95,7 +97,10 @@ class MailModel:
             found = self.received.get(part)
             if found is None:
                 block = self.reader.read_at(part.first, part.headers_end)
-                found = self.received[part] = self.ended(parse_fields(block))
+                found = self.ended(parse_fields(block))
+                if self.kept + len(found) <= MAX_KEPT:
+                    self.kept += len(found)
+                    self.received[part] = found
         return found
 
     def read_head(self) -> None:

@@ -215,8 +215,7 @@ def parts_where(run: Run, wanted: bytes, subject: Callable[[MIMEPart], bytes | N
     if PATTERN.match(wanted):
         return ids(found for found in message.matching(run, compile_pattern(wanted), subject).values())
     text = wanted.lower()
-    parts = (message.of(part) for part in message.tree(run).walk() if part is not message.part)
-    return ids(part for part in parts if (subject(part) or b"").lower() == text)
+    return ids(part for part in message.below(run) if (subject(part) or b"").lower() == text)
 
 
 def ids(parts: Iterable[Value]) -> Array:

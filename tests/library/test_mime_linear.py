@@ -11,7 +11,7 @@ from oddmail import MIXED
 from hsl.library.mime import MailMessage
 from hsl.mime import coding, parameters, words
 from hsl.mime.fields import MAX_HEADERS
-from hsl.mime.mail import MailModel
+from hsl.mime.mail import MAX_KEPT, MailModel
 from hsl.mime.source import CHUNK, BytesBody
 from hsl.mime.tree import MAX_DEPTH, Part, Splitter
 
@@ -116,6 +116,19 @@ def test_a_part_alone_is_read_for_its_body() -> None:
     mail.remove(mail.root.children[1])
     assert mail.current_bytes() == MIXED + b"\r\n--b\r\n\r\none\r\n--b--\r\n"
     assert source.read <= 2 * CHUNK
+
+
+def test_fields_of_many_parts_are_not_all_kept() -> None:
+    """A message of 48 MB took 1.2 GB when the fields of all its parts were."""
+    part = b"--b\r\n" + b"X: y\r\n" * 9_000 + b"\r\n"
+    mail = MailModel(BytesBody(MIXED + b"\r\n" + part * 10 + b"--b--\r\n"))
+    parts = mail.split().children
+    assert [len(mail.fields(found)) for found in parts * 2] == [9_000] * 20
+    kept = sum(len(fields) for found, fields in mail.received.items() if found is not mail.root)
+    assert 0 < kept <= MAX_KEPT
+    mail.set_field(parts[9], b"X-New", b"z")
+    assert mail.current(parts[9])[0].name == b"x-new"
+    assert mail.current_bytes().endswith(b"--b\r\nX-New: z\r\n" + part[5:] + b"--b--\r\n")
 
 
 def test_pauses() -> None:

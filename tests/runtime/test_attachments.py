@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import zipfile
 from collections.abc import Callable, Iterator
@@ -12,7 +13,9 @@ import pytest
 from hsl.mime.source import BytesBody
 from hsl.runtime.context import PreDeliveryContext
 from hsl.runtime.functions.attachments import guess
+from hsl.runtime.log import Log
 from hsl.runtime.model import Address, Body, DeliveryPlan, QueueEntry
+from hsl.shared import SharedStore
 
 pytestmark = pytest.mark.asyncio
 
@@ -68,6 +71,30 @@ async def test_errors(world: Any, script: str, message: str) -> None:
     outcome = await world.data(script, body=MAIL)
     assert outcome.mails == []
     assert world.logged("script-error", message)
+
+
+SEARCHES = ['GetAttachmentsByName("x")', 'GetAttachmentsByName("/x/")', 'GetAttachmentsByType("x")']
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+async def test_others_get_turns_while_parts_with_large_headers_are_searched(world: Any, search: str) -> None:
+    """Eight hundred such parts held up every session for more than five seconds."""
+    turns: list[int] = []
+
+    async def rest() -> None:
+        turns.append(1)
+        await asyncio.sleep(0)
+
+    def write(line: str) -> None:
+        if " echo " in line:
+            turns.clear()
+
+    world.services.shared = SharedStore(turns=asyncio.get_running_loop().create_future, rest=rest)
+    world.services.log = Log("debug", write)
+    part = b"--b\r\n" + b"X: y\r\n" * 9_900 + b"\r\ntext\r\n"
+    body = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + part * 100 + b"--b--\r\n"
+    await world.data(f'$arguments["mail"]->getParts(); echo "split"; {search};', body=body)
+    assert len(turns) >= 5
 
 
 async def test_attachments_are_removed_and_all_else_stays(world: Any, read: Read) -> None:
