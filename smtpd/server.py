@@ -193,7 +193,10 @@ class SMTPServer:
         return True
 
     def leave(self, session: Wire) -> None:
+        """A session has ended; it keeps its place among the connections until that is freed."""
         self._live.discard(session)
+
+    def free_place(self, session: Wire) -> None:
         self._connections.leave(session.peer_ip)
 
     def track(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -173,9 +173,12 @@ class Wire(SMTP):
                 self._handler_coroutine.add_done_callback(self._leave)
 
     def _leave(self, _handler: asyncio.Task[None]) -> None:
+        """The place is kept for the disconnect script: without a limit those that wait would pile up."""
         self.server.leave(self)
         if self.runner.has("disconnect"):
-            self.server.track(self.ended())
+            self.server.track(self.ended()).add_done_callback(lambda _: self.server.free_place(self))
+        else:
+            self.server.free_place(self)
 
     def _failed(self, kind: str, error: Exception, reason: str = "") -> None:
         """Note what ended the session, unless something else has."""

@@ -154,6 +154,33 @@ async def test_connections_at_the_limit_and_one_past(bench, limit):
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("ending", ["quit", "abort"])
+async def test_disconnect_scripts_that_wait_do_not_pile_up(bench, ending):
+    """One client that came and went had 21,000 of them waiting at once, under a limit of five connections."""
+    go_on = asyncio.Event()
+
+    async def waiting(_context):
+        await go_on.wait()
+        return IMPLICIT
+
+    bench.runner.stages["disconnect"] = waiting
+    server = await bench.start(limits={"connections_per_ip": 2})
+    for count in (1, 2):
+        client = await bench.greeted()
+        if ending == "quit":
+            await client.play("C: QUIT\nS: 221\nS:")
+        else:
+            client.writer.transport.abort()
+        await eventually(lambda: len(bench.runner.seen("disconnect")) == count)  # noqa: B023
+    assert server.sessions == 0
+    await bench.play("S: 421 4.7.0\nS:")
+    assert len(bench.runner.contexts) == 2
+    go_on.set()
+    await eventually(lambda: not server._tasks)
+    await bench.greeted()
+
+
+@pytest.mark.asyncio
 async def test_a_refused_connection_runs_no_script(bench):
     bench.runner.stages |= {"connect": IMPLICIT, "disconnect": IMPLICIT}
     await bench.start(limits={"connections": 1})
