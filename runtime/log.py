@@ -16,17 +16,18 @@ from functools import lru_cache
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 MAX_VALUE = 8192  # characters of one value that are shown
+SHORT = 64  # characters of a value whose form is remembered
 PLAIN = re.compile(r"[A-Za-z0-9_.:@/<>+=\[\],*-]+\Z")
 
 
 def format_event(level: str, event: str, fields: dict[str, object], now: float | None = None) -> str:
     """The line of an event; fields that are None or empty are left out."""
     now = time.time() if now is None else now
-    parts = [f"{stamp(int(now))}.{int(now * 1000) % 1000:03d}Z {level} {event}"]
+    line = f"{stamp(int(now))}.{int(now * 1000) % 1000:03d}Z {level} {event}"
     for key, value in fields.items():
         if value or (value is not None and not isinstance(value, str | bytes)):
-            parts.append(f"{key}={format_value(value)}")
-    return " ".join(parts)
+            line += f" {key}={shown(value) if type(value) is str and len(value) <= SHORT else format_value(value)}"
+    return line
 
 
 @lru_cache(2)
@@ -43,6 +44,12 @@ def format_value(value: object) -> str:
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     if len(text) > MAX_VALUE:
         text = f"{text[:MAX_VALUE]} ... {len(text) - MAX_VALUE} more"
+    return shown.__wrapped__(text)
+
+
+@lru_cache(1024)
+def shown(text: str) -> str:
+    """A text as it stands in a line. Most short ones stand in every other line (stages, servers, replies)."""
     return text if PLAIN.match(text) else json.dumps(text)
 
 
@@ -53,6 +60,7 @@ class Log:
         self, level: str = "info", write: Callable[[str], None] | None = None, *, worker: int | None = None
     ) -> None:
         self.threshold = LEVELS.index(level)
+        self.tells = self.threshold <= LEVELS.index("info")
         self.write = write or write_stderr
         self.always: dict[str, object] = {} if worker is None else {"worker": worker}
 
@@ -64,7 +72,8 @@ class Log:
         self.event("debug", name, **fields)
 
     def info(self, name: str, **fields: object) -> None:
-        self.event("info", name, **fields)
+        if self.tells:  # without another call: verdicts and attempts come here
+            self.write(format_event("info", name, fields | self.always if self.always else fields))
 
     def warning(self, name: str, **fields: object) -> None:
         self.event("warning", name, **fields)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -152,7 +152,7 @@ class StageRunner:
         try:
             await run.execute_async(lambda: asyncio.timeout(run.remaining() + GRACE))
         except VerdictReached as reached:
-            return replace(reached.verdict, at=reached.span)
+            return reached.verdict.placed(reached.span)
         finally:
             if "context" in program.stage_variables:
                 context.context = run.variable("context")
@@ -165,7 +165,7 @@ class StageRunner:
         place = error.span if isinstance(error, ScriptError) else None
         message = text(context.mask(shown.encode("utf-8", "surrogateescape")))
         self.services.log.event(level, "script-error", stage=stage.name, id=context.message_id, at=place, error=message)
-        return replace(stage.on_error, at=place)
+        return stage.on_error.placed(place)
 
     def echo(self, stage: Stage, context: Context) -> Callable[[bytes], None]:
         """Where echo writes: the log, at debug level, with the transaction's id."""

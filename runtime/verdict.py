@@ -33,6 +33,20 @@ class Verdict:
     options: dict[str, Any] = field(default_factory=dict)
     at: Span | None = field(default=None, compare=False)
 
+    def placed(self, at: Span | None) -> Verdict:
+        """The same, decided there."""
+        return Verdict(
+            self.action,
+            self.explicit,
+            self.error,
+            self.reason,
+            self.code,
+            self.enhanced,
+            self.disconnect,
+            self.options,
+            at,
+        )
+
 
 class VerdictReached(Halt):
     """Raised by a verdict function; no script can catch it."""
