@@ -38,8 +38,9 @@ class Cache(Node):
             values = self.call.values(frame)
             namespace = options.namespace.decode("utf-8", "surrogateescape")
             if options.per_message:
-                namespace = f"$messageid:{run.message_id}:{namespace}"
-            bucket = run.shared.bucket(namespace, name)
+                bucket = run.shared.message_bucket(run.message_id, namespace, name)
+            else:
+                bucket = run.shared.bucket(namespace, name)
             key = cache_key(values, options.argv_filter)
             entry = None if options.force else run.shared.lookup(bucket, key)
             if entry is not None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from hsl.run import Run
 
 MAX_BUCKETS = 10_000
+MAX_MESSAGES = 10_000  # that have caches of their own
+MAX_MESSAGE_BUCKETS = 100  # of one message
 MAX_VARIABLES = 100_000
 
 CacheKey = tuple[Value, ...]
@@ -74,6 +76,7 @@ class SharedStore:
         self.turns: Final = turns
         self.rest: Final = rest
         self.buckets: Final[dict[tuple[str, str], Bucket]] = {}
+        self.message_buckets: Final[dict[str, dict[tuple[str, str], Bucket]]] = {}  # by the message's id
         self.barriers: Final[dict[bytes, Barrier]] = {}
         self.variables: Final[dict[bytes, Value]] = {}
         self.stacks: Final = Stacks()
@@ -105,12 +108,16 @@ class SharedStore:
 
     def bucket(self, namespace: str, function: str) -> Bucket:
         """The cache of one function in one namespace; over MAX_BUCKETS the oldest cache is dropped."""
-        bucket = self.buckets.get((namespace, function))
-        if bucket is None:
-            if len(self.buckets) >= MAX_BUCKETS:
-                del self.buckets[next(iter(self.buckets))]
-            bucket = self.buckets[(namespace, function)] = Bucket()
-        return bucket
+        return find_bucket(self.buckets, namespace, function, MAX_BUCKETS)
+
+    def message_bucket(self, message_id: str, namespace: str, function: str) -> Bucket:
+        """The same for one message alone; over MAX_MESSAGES of them the caches of the oldest are dropped."""
+        buckets = self.message_buckets.get(message_id)
+        if buckets is None:
+            if len(self.message_buckets) >= MAX_MESSAGES:
+                del self.message_buckets[next(iter(self.message_buckets))]
+            buckets = self.message_buckets[message_id] = {}
+        return find_bucket(buckets, namespace, function, MAX_MESSAGE_BUCKETS)
 
     def remember(self, name: bytes, value: Value) -> None:
         """Keep a shared variable; an array is marked as shared. Raises ScriptError at MAX_VARIABLES."""
@@ -123,8 +130,7 @@ class SharedStore:
 
     def forget_message(self, message_id: str) -> None:
         """Drop the per-message caches of a message that is gone."""
-        for name in [item for item in self.buckets if item[0].startswith(f"$messageid:{message_id}:")]:
-            del self.buckets[name]
+        self.message_buckets.pop(message_id, None)
 
     @contextmanager
     def held(self, name: bytes, run: Run) -> Iterator[None]:
@@ -185,3 +191,13 @@ class SharedStore:
         for name, barrier in list(self.barriers.items()):
             if barrier.owner is run:
                 self.hand_on(name, barrier)
+
+
+def find_bucket(buckets: dict[tuple[str, str], Bucket], namespace: str, function: str, most: int) -> Bucket:
+    """The bucket of a function in a namespace, made where there is none; one more than `most` drops the oldest."""
+    bucket = buckets.get((namespace, function))
+    if bucket is None:
+        if len(buckets) >= most:
+            del buckets[next(iter(buckets))]
+        bucket = buckets[(namespace, function)] = Bucket()
+    return bucket

@@ -182,7 +182,6 @@ async def run_data(
 async def conclude(runner: StageRunner, stage: str, state: MessageState, decided: Verdict) -> DataOutcome:
     """The outcome of a message for which a stage has decided."""
     transaction = state.transaction
-    runner.services.shared.forget_message(transaction.id)
     try:
         mails = await store(state, transaction, runner.reply(stage, decided).code)
     except OSError as error:

@@ -139,6 +139,10 @@ class StageRunner:
         except Exception as error:
             return self.failed(stage, context, error)
 
+    def forget_message(self, message_id: str) -> None:
+        """Free what scripts have kept for one message alone: its transaction is over."""
+        self.services.shared.forget_message(message_id)
+
     async def execute(self, stage: Stage, program: Program, context: Context) -> Verdict:
         run = Run(
             program,

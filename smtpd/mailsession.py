@@ -67,20 +67,25 @@ class MailSession(Wire):
         self.hostname: str = server.hostname
         self.announced: frozenset[str] = frozenset()
         self.chunks: Chunks | None = None
-        self.reset()
+        self.begin()
 
-    def reset(self) -> None:
+    def begin(self) -> None:
         """A new transaction, with an id of its own."""
         self.transaction = Transaction()
         self.named: set[Address] = set()
         self.refused = False  # a recipient was named and not accepted
+
+    def reset(self) -> None:
+        """The transaction is over; another one begins."""
         self.release()
+        self.begin()
 
     def release(self) -> None:
-        """Drop the chunks that have come."""
+        """Drop the chunks that have come, and what scripts have kept for the transaction."""
         if self.chunks is not None:
             self.server.discard(self.chunks.intake)
             self.chunks = None
+        self.runner.forget_message(self.transaction.id)
 
     def end_transaction(self) -> None:
         """Drop the transaction, if one has begun."""

@@ -51,6 +51,7 @@ class Session(AuthSession):
 
     async def ended(self) -> None:
         await self.stage(DisconnectContext(self.connection, self.transaction, self.outcome))
+        self.runner.forget_message(self.transaction.id)
 
     async def smtp_QUIT(self, arg: str) -> None:
         await self.reply(NO_ARGUMENT if arg else BYE)

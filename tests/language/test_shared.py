@@ -13,7 +13,7 @@ from hsl.builtins import Chapter
 from hsl.errors import Halt, ScriptError
 from hsl.loader import FileLoader
 from hsl.run import Budget, Run
-from hsl.shared import MAX_BUCKETS, MAX_VARIABLES, SharedStore
+from hsl.shared import MAX_BUCKETS, MAX_MESSAGE_BUCKETS, MAX_MESSAGES, MAX_VARIABLES, SharedStore
 from hsl.values import Array
 
 DEADLINE = 20  # seconds, against hanging
@@ -265,6 +265,18 @@ def test_buckets_are_limited(shared: SharedStore) -> None:
         shared.bucket(str(number), "f")
     assert len(shared.buckets) == MAX_BUCKETS
     assert ("0", "f") not in shared.buckets
+
+
+def test_caches_of_messages_are_limited_and_push_out_no_others(shared: SharedStore) -> None:
+    shared.bucket("a", "f")
+    for number in range(MAX_MESSAGES + 5):
+        shared.message_bucket(str(number), "a", "f")
+    assert len(shared.message_buckets) == MAX_MESSAGES
+    assert "0" not in shared.message_buckets
+    for number in range(MAX_MESSAGE_BUCKETS + 5):
+        shared.message_bucket("m", str(number), "f")
+    assert len(shared.message_buckets["m"]) == MAX_MESSAGE_BUCKETS
+    assert list(shared.buckets) == [("a", "f")]
 
 
 # ---------------------------------------------------------------- barriers

@@ -305,13 +305,6 @@ async def test_defer_code_451(world: Any) -> None:
     assert outcome.reply([]).code == 451
 
 
-async def test_per_message_caches_end_with_the_message(world: Any) -> None:
-    world.services.shared.bucket("$messageid:t-1:x", "f")
-    world.services.shared.bucket("other", "f")
-    await world.data("")
-    assert list(world.services.shared.buckets) == [("other", "f")]
-
-
 class Unreadable:
     """A body whose disk fails."""
 

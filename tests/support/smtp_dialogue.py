@@ -114,6 +114,9 @@ class FakeRunner:
         code = verdict.code or codes[verdict.action]
         return reply(code, text, verdict.enhanced, close=verdict.disconnect)
 
+    def forget_message(self, message_id: str) -> None:
+        """There is nothing to forget."""
+
     def seen(self, stage: str) -> list:
         return [item for item in self.contexts if item.stage == stage]
 
