@@ -39,6 +39,7 @@ MAX_COMMANDS = {
 VERBS = frozenset(
     ("HELO", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "EXPN", "HELP", "QUIT")
 )
+HTTP = (" HTTP/1.1", " HTTP/1.0", " HTTP/2", " HTTP/2.0")  # how the first line of a request ends
 TURN = 50  # pipelined commands after which other sessions get their turn
 LINGER = 5.0  # seconds for the last reply to be taken
 
@@ -49,6 +50,7 @@ TOO_MANY_ERRORS = reply(421, "Too many errors, closing connection", (4, 7, 0), c
 TOO_MANY_SESSIONS = reply(421, "Too many connections, try again later", (4, 7, 0), close=True)
 BROKEN = reply(421, "Internal error, closing connection", (4, 3, 0), close=True)
 TOO_MANY_RECIPIENTS = reply(452, "Too many recipients", (4, 5, 3))
+FOREIGN = reply(554, "This is not HTTP, closing connection", (5, 5, 1), close=True)
 UNKNOWN = reply(500, "Command not recognised", (5, 5, 2))
 TOO_LONG = reply(500, "Line too long", (5, 5, 2))
 
@@ -230,7 +232,10 @@ class Wire(SMTP):
         verb, _, argument = line.decode("latin-1").partition(" ")
         verb = verb.upper()
         refusal = self.refuse_command(verb)
-        if verb not in VERBS:
+        if argument.endswith(HTTP):  # whoever made a browser or a server say this would have his mail in its body
+            self.server.log_verdict("session", "reject", FOREIGN, self.connection)
+            await self.reply(FOREIGN)
+        elif verb not in VERBS:
             await self.reply(UNKNOWN)  # never echoed: it may be a password
         elif refusal is not None:
             await self.reply(refusal)

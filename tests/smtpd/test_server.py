@@ -112,6 +112,21 @@ async def test_what_is_not_understood_is_never_echoed(bench, line):
     assert (await client.ask("NOOP")).startswith("250")
 
 
+@pytest.mark.parametrize("line", ["POST / HTTP/1.1", "GET /a b HTTP/1.0", "NOOP / HTTP/1.1", "PRI * HTTP/2.0"])
+@pytest.mark.parametrize("greeting", ["", "EHLO x\r\n"])
+async def test_the_body_of_an_http_request_is_no_mail(bench, line, greeting):
+    """A page, or a server that fetches what it is told to, could else send mail from an address that may relay."""
+    server = await bench.start(**OPEN)
+    client = await bench.client()
+    await client.play("S: 220")
+    body = "EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 7 LAST\r\nhello\r\n"
+    await client.send(f"{greeting}{line}\r\nHost: mx.example\r\n\r\n{body}".encode())
+    await client.play("S: 250\n" * bool(greeting) + "S: 554 5.5.1\nS:")
+    await eventually(lambda: server.sessions == 0)
+    assert bench.queue.stored == []
+    assert len(bench.verdicts("session")) == 1
+
+
 async def test_command_lines_at_the_limit_and_one_past(bench):
     await bench.start()
     client = await bench.play("S: 220")
