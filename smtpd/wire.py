@@ -40,6 +40,7 @@ VERBS = frozenset(
     ("HELO", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "EXPN", "HELP", "QUIT")
 )
 HTTP = (" HTTP/1.1", " HTTP/1.0", " HTTP/2", " HTTP/2.0")  # how the first line of a request ends
+END = 16  # octets at the end of a dropped line that are looked at
 TURN = 50  # pipelined commands after which other sessions get their turn
 LINGER = 5.0  # seconds for the last reply to be taken
 
@@ -56,7 +57,11 @@ TOO_LONG = reply(500, "Line too long", (5, 5, 2))
 
 
 class LineTooLong(Exception):
-    """A line of more than BUFFER octets; it has been read to its end and dropped."""
+    """A line of more than BUFFER octets; it has been read to its end and dropped. `end` is the last of it."""
+
+    def __init__(self, end: str) -> None:
+        super().__init__()
+        self.end = end
 
 
 class Wire(SMTP):
@@ -223,8 +228,8 @@ class Wire(SMTP):
             return
         try:
             line = await self.read_line()
-        except LineTooLong:
-            await self.reply(TOO_LONG)
+        except LineTooLong as error:
+            await (self.refuse_http() if error.end.endswith(HTTP) else self.reply(TOO_LONG))
             return
         if line is None:
             self.over = True
@@ -232,9 +237,8 @@ class Wire(SMTP):
         verb, _, argument = line.decode("latin-1").partition(" ")
         verb = verb.upper()
         refusal = self.refuse_command(verb)
-        if argument.endswith(HTTP):  # whoever made a browser or a server say this would have his mail in its body
-            self.server.log_verdict("session", "reject", FOREIGN, self.connection)
-            await self.reply(FOREIGN)
+        if argument.endswith(HTTP):
+            await self.refuse_http()
         elif verb not in VERBS:
             await self.reply(UNKNOWN)  # never echoed: it may be a password
         elif refusal is not None:
@@ -245,24 +249,29 @@ class Wire(SMTP):
             self.state = verb
             await getattr(self, f"smtp_{verb}")(argument.strip(" \t"))
 
+    async def refuse_http(self) -> None:
+        """Whoever made a browser or a server send a request here would have his mail in its body."""
+        self.server.log_verdict("session", "reject", FOREIGN, self.connection)
+        await self.reply(FOREIGN)
+
     async def read_line(self) -> bytes | None:
         """The next line without its line end; None at the end of input. Raises LineTooLong."""
         self._deadline = self.loop.time() + self.limits.idle
-        too_long = False
+        too_long, before = False, b""
         try:
             while True:
                 try:
                     line = await self._reader.readuntil(b"\n")
                     break
                 except asyncio.LimitOverrunError as error:
-                    await self._reader.readexactly(error.consumed)
-                    too_long = True
+                    dropped = await self._reader.readexactly(error.consumed)
+                    too_long, before = True, (before + dropped)[-END:]
         except asyncio.IncompleteReadError:
             return None
         finally:
             self._deadline = math.inf
         if too_long:
-            raise LineTooLong
+            raise LineTooLong((before + line).rstrip(b"\r\n")[-END:].decode("latin-1"))
         return line.rstrip(b"\r\n")
 
     async def read_block(self, most: int = BUFFER) -> bytes:

@@ -112,7 +112,11 @@ async def test_what_is_not_understood_is_never_echoed(bench, line):
     assert (await client.ask("NOOP")).startswith("250")
 
 
-@pytest.mark.parametrize("line", ["POST / HTTP/1.1", "GET /a b HTTP/1.0", "NOOP / HTTP/1.1", "PRI * HTTP/2.0"])
+REQUESTS = ["POST / HTTP/1.1", "GET /a b HTTP/1.0", "NOOP / HTTP/1.1", "PRI * HTTP/2.0"]
+REQUESTS += [f"POST /{'x' * size} HTTP/1.1" for size in (1_000, *range(65_520, 65_537), 1_000_000)]
+
+
+@pytest.mark.parametrize("line", REQUESTS, ids=lambda line: f"{line[:5]}{len(line)}")
 @pytest.mark.parametrize("greeting", ["", "EHLO x\r\n"])
 async def test_the_body_of_an_http_request_is_no_mail(bench, line, greeting):
     """A page, or a server that fetches what it is told to, could else send mail from an address that may relay."""
