@@ -21,6 +21,12 @@ TOO_BIG = reply(552, "Message exceeds the size limit", (5, 3, 4))
 NO_SPACE = reply(452, "Insufficient system storage", (4, 3, 1))
 
 
+def has_bare_newline(data: bytes) -> bool:
+    """Whether a CR or LF stands alone. (Two searches in what the pairs leave cost half of counting all three.)"""
+    rest = data.replace(b"\r\n", b"")
+    return b"\r" in rest or b"\n" in rest
+
+
 class Checker:
     """What holds for a message however it comes: its blocks go to `write`, which returns False when there is no room.
 
@@ -43,29 +49,17 @@ class Checker:
         """The message's next octets, which never end between CR and LF."""
         if self.fault is not None:
             return
-        data = self._check_nul(self._check_newlines(data))
+        bare, nul = has_bare_newline(data), b"\0" in data
+        if self.normalise and (bare or nul):
+            data = NEWLINE.sub(b"\r\n", data).replace(b"\0", b"")
+        elif bare or nul:
+            self.fault = NUL_OCTET if nul else BARE_NEWLINE
         self._check_lines(data)
         self.size += len(data)
         if self.fault is None and self.size_limit and self.size > self.size_limit:
             self.fault = TOO_BIG
         if self.fault is None and data and not self.write(data):
             self.fault = NO_SPACE
-
-    def _check_newlines(self, data: bytes) -> bytes:
-        pairs = data.count(b"\r\n")
-        if data.count(b"\r") == pairs and data.count(b"\n") == pairs:
-            return data
-        if self.normalise:
-            return NEWLINE.sub(b"\r\n", data)
-        self.fault = BARE_NEWLINE
-        return data
-
-    def _check_nul(self, data: bytes) -> bytes:
-        if b"\0" not in data:
-            return data
-        if not self.normalise:
-            self.fault = NUL_OCTET
-        return data.replace(b"\0", b"")
 
     def _check_lines(self, data: bytes) -> None:
         if not self._line_limit:

@@ -34,6 +34,7 @@ from aiosmtplib.response import SMTPResponse
 
 from hsl.runtime.model import AttemptError, Body, Result, TLSInfo, TLSSettings, new_id
 from hsl.runtime.reply import Enhanced
+from hsl.smtpd.datareader import has_bare_newline
 from hsl.smtpd.tls import ClientContexts, NameChecks, WrongName, report_type, tls_info
 
 BLOCK = 64 * 1024
@@ -111,7 +112,7 @@ def stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
             piece = piece[: len(piece) - len(held)]
             if not piece:
                 continue
-            if not piece.count(b"\r\n") == piece.count(b"\n") == piece.count(b"\r"):
+            if has_bare_newline(piece):
                 piece = BARE_NEWLINE.sub(b"\r\n", piece)
             if line_start and piece.startswith(b"."):
                 yield b"."
