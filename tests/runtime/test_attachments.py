@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hsl.mime.source import BytesBody
+from hsl.run import Budget
 from hsl.runtime.context import PreDeliveryContext
 from hsl.runtime.functions.attachments import guess
 from hsl.runtime.log import Log
@@ -89,6 +90,7 @@ async def test_others_get_turns_while_parts_with_large_headers_are_searched(worl
         if " echo " in line:
             turns.clear()
 
+    world.budget = Budget(seconds=300.0)
     world.services.shared = SharedStore(turns=asyncio.get_running_loop().create_future, rest=rest)
     world.services.log = Log("debug", write)
     part = b"--b\r\n" + b"X: y\r\n" * 9_900 + b"\r\ntext\r\n"
