@@ -160,7 +160,8 @@ class Limits(Section):
     idle: Seconds = 300.0  # waiting for a command or a block of data (RFC 5321 4.5.3.2.7)
     session: Seconds = 3600.0  # one session in all
     replies: Annotated[Bytes, Field(ge=512)] = 64 * 1024  # not yet taken by their client; then it is not read
-    spool: Bytes = 1024 * 1024 * 1024  # message bytes held by all sessions together
+    spool: Bytes = 1024 * 1024 * 1024  # message bytes held by all sessions together, while they come in
+    spool_per_ip: Bytes = 256 * 1024 * 1024  # the same, of one IP's sessions; more get 452
 
 
 class Phase(Section):

@@ -63,20 +63,30 @@ class Connections:
 
 
 class ByteBudget:
-    """Message bytes that all sessions hold together."""
+    """Message bytes that sessions hold, in all and per peer: nobody can hold so many that none are left for others."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, per_ip: int) -> None:
         self.limit = limit
+        self.per_ip = per_ip
         self.used = 0
+        self.peers: Counter[str] = Counter()
 
-    def take(self, count: int) -> bool:
-        if self.used + count > self.limit:
+    def has_room(self, ip: str, count: int) -> bool:
+        return self.used + count <= self.limit and self.peers[peer_key(ip)] + count <= self.per_ip
+
+    def take(self, ip: str, count: int) -> bool:
+        if not self.has_room(ip, count):
             return False
         self.used += count
+        self.peers[peer_key(ip)] += count
         return True
 
-    def give(self, count: int) -> None:
+    def give(self, ip: str, count: int) -> None:
+        peer = peer_key(ip)
         self.used -= count
+        self.peers[peer] -= count
+        if not self.peers[peer]:
+            del self.peers[peer]
 
 
 class Failures:

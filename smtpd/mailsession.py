@@ -83,7 +83,7 @@ class MailSession(Wire):
     def release(self) -> None:
         """Drop the chunks that have come, and what scripts have kept for the transaction."""
         if self.chunks is not None:
-            self.server.discard(self.chunks.intake)
+            self.server.discard(self.chunks.intake, self.peer_ip)
             self.chunks = None
         self.runner.forget_message(self.transaction.id)
 
@@ -143,7 +143,7 @@ class MailSession(Wire):
         except Refused as refused:
             await self.reply(refused.reply)
             return
-        if not self.server.has_room(size):
+        if not self.server.has_room(self.peer_ip, size):
             await self.answer("mailfrom", ACCEPT, NO_SPACE, sender=sender.path or "<>")
             return
         self.utf8 = "SMTPUTF8" in parameters
@@ -232,7 +232,7 @@ class MailSession(Wire):
             await self.reply(START_DATA)
             fault = await self.receive(intake)
         except BaseException:
-            self.server.discard(intake)
+            self.server.discard(intake, self.peer_ip)
             self.reset()
             raise
         await self.finish_message(intake, fault)
@@ -249,7 +249,7 @@ class MailSession(Wire):
                 commit = self.server.track_commit(self.commit(outcome, intake, self.transaction))
         finally:
             if commit is None:
-                self.server.discard(intake)
+                self.server.discard(intake, self.peer_ip)
             self.reset()
         if commit is not None:
             answer = await asyncio.shield(commit)  # a client that leaves cancels this wait, not the commit
@@ -286,7 +286,7 @@ class MailSession(Wire):
         """What a reader of messages is told: where to, and the limits."""
 
         def write(block: bytes) -> bool:
-            return self.server.keep(intake, block)
+            return self.server.keep(intake, block, self.peer_ip)
 
         normalise = self.config.bare_newline == "normalise"
         return {
@@ -303,7 +303,7 @@ class MailSession(Wire):
     def drop_faulty(self, intake: Intake, reader: Checker) -> None:
         """What has come of a message that will be refused is not kept."""
         if reader.fault is not None:
-            self.server.discard(intake)
+            self.server.discard(intake, self.peer_ip)
 
     # --- BDAT (RFC 3030, without BINARYMIME)
 
@@ -391,7 +391,7 @@ class MailSession(Wire):
             self.server.log.error("queue-failed", transaction=transaction.id, error=repr(error))
             return INTERNAL
         finally:
-            self.server.discard(intake)
+            self.server.discard(intake, self.peer_ip)
 
     def conclude(self, outcome: DataOutcome, ids: list[int], transaction: Transaction, size: int) -> Reply:
         answer = outcome.reply(ids)

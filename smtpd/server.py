@@ -94,7 +94,7 @@ class SMTPServer:
         self._domains = {text.lower().encode() for text in config.relay.domains}
         limits = config.limits
         self._connections = connections or Connections(limits.connections, limits.connections_per_ip)
-        self._bytes = ByteBudget(config.limits.spool)
+        self._bytes = ByteBudget(limits.spool, limits.spool_per_ip)
         self._live: set[Wire] = set()
         self._listening: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -229,9 +229,9 @@ class SMTPServer:
             return Address.of(self.config.postmaster.encode())
         return Address(b"postmaster", self.hostname.encode())
 
-    def has_room(self, size: int) -> bool:
-        """Whether a message of this size may come."""
-        return self._bytes.used + size <= self._bytes.limit and self.queue.has_room(size)
+    def has_room(self, ip: str, size: int) -> bool:
+        """Whether a message of this size may come from there."""
+        return self._bytes.has_room(ip, size) and self.queue.has_room(size)
 
     async def find_name(self, ip: str) -> str | None:
         """A client's verified name; a resolver that fails knows none."""
@@ -243,22 +243,22 @@ class SMTPServer:
             self.log.info("resolver-failed", ip=ip, error=repr(error))
             return None
 
-    def keep(self, intake: Intake, block: bytes) -> bool:
-        """Add to an incoming message; False when there is no room for it."""
-        if not self._bytes.take(len(block)):
+    def keep(self, intake: Intake, block: bytes, ip: str) -> bool:
+        """Add to a message that comes from there; False when there is no room for it."""
+        if not self._bytes.take(ip, len(block)):
             return False
         try:
             intake.write(block)
         except OSError as error:
-            self._bytes.give(len(block))
+            self._bytes.give(ip, len(block))
             self.log.error("intake-failed", error=repr(error))
             return False
         return True
 
-    def discard(self, intake: Intake) -> None:
-        """Free an incoming message; may be called twice."""
+    def discard(self, intake: Intake, ip: str) -> None:
+        """Free a message that came from there; may be called twice."""
         if not intake.closed:
-            self._bytes.give(intake.size)
+            self._bytes.give(ip, intake.size)
             intake.close()
 
     def log_verdict(

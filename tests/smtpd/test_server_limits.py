@@ -203,6 +203,27 @@ async def test_bytes_of_all_sessions_together(bench):
     await second.play(BEGIN + "\nC: .\nS: 250")
 
 
+@pytest.mark.asyncio
+async def test_one_client_s_messages_leave_room_for_those_of_others(bench):
+    server = await bench.start(limits={"spool": 150_000, "spool_per_ip": 100_000}, relay={"networks": ["127.0.0.0/8"]})
+    greedy = [await bench.greeted() for _ in range(3)]
+    for client in greedy:
+        await client.play(BEGIN)
+    for client in greedy[:2]:
+        await client.send(b"a line of text\r\n" * 3_000)
+    await eventually(lambda: server._bytes.used > 95_990)
+    await greedy[2].send(b"a line of text\r\n" * 3_000)
+    await greedy[2].play("C: .\nS: 452 4.3.1\nC: MAIL FROM:<> SIZE=10000\nS: 452 4.3.1")
+    other = await bench.client(local="127.0.0.2")
+    await other.play("S: 220\nC: EHLO x\nS: 250\nC: MAIL FROM:<> SIZE=10000\nS: 250\nC: RSET\nS: 250\n" + BEGIN)
+    await other.send(b"a line of text\r\n" * 2_000)
+    await other.play("C: .\nS: 250")
+    for client in greedy[:2]:
+        await client.play("C: .\nS: 250")
+    await greedy[2].play("C: MAIL FROM:<> SIZE=10000\nS: 250")
+    assert not server._bytes.peers
+
+
 def test_peers():
     assert plain_ip("::ffff:192.0.2.1") == "192.0.2.1"
     assert plain_ip("fe80::1%lo") == "fe80::1"
@@ -223,11 +244,18 @@ def test_counters_forget_what_has_left():
 
 
 def test_a_byte_budget():
-    budget = ByteBudget(10)
-    assert budget.take(10)
-    assert not budget.take(1)
-    budget.give(1)
-    assert budget.take(1)
+    budget = ByteBudget(10, 6)
+    assert budget.take("192.0.2.1", 6)
+    assert not budget.take("192.0.2.1", 1)
+    assert budget.take("2001:db8::1", 4)
+    assert not budget.has_room("2001:db8::2", 1)
+    assert not budget.take("192.0.2.2", 1)
+    budget.give("192.0.2.1", 1)
+    assert budget.take("2001:db8::2", 1)
+    assert not budget.take("192.0.2.1", 1)
+    budget.give("192.0.2.1", 5)
+    budget.give("2001:db8::3", 5)
+    assert (budget.used, budget.peers) == (0, {})
 
 
 def test_failed_logins_remember_a_bounded_number_of_peers():
