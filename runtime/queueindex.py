@@ -1,8 +1,7 @@
 """The queue in memory: rows come in as they are committed; metrics, listings and what is due go out.
 
-A row is kept packed, and unpacked when it is asked for. A tally for each filter makes a metric with one filter a
-look-up; one with several walks the entries of the filter that leaves the fewest. Knows nothing of disks or threads: it
-belongs to the event loop.
+A tally for each filter makes a metric with one filter a look-up; one with several walks the entries of the filter that
+leaves the fewest. Knows nothing of disks or threads: it belongs to the event loop.
 """
 
 from __future__ import annotations
@@ -23,11 +22,10 @@ from hsl.runtime.rows import (
     QUOTAS,
     SIZE,
     Row,
+    Rows,
     changed,
     due_of,
     entry_of,
-    pack,
-    unpack,
     unpack_metadata,
     unpack_quotas,
 )
@@ -68,6 +66,11 @@ def folded(key: Callable[[Row], bytes]) -> Callable[[Row], bytes]:
     return lambda row: key(row).lower()
 
 
+def domain_key(name: str) -> Callable[[Row], bytes]:
+    place = AT[f"{name}domain"]
+    return lambda row: row[place].lower()
+
+
 def metadata_key(name: str) -> Key:
     key = name.encode("utf-8", "surrogateescape")
     return lambda row: unpack_metadata(row[METADATA]).get(key)
@@ -77,9 +80,9 @@ KEYS: Mapping[str, Key] = {
     "senderip": folded(text_key("senderip")),
     "saslusername": octets_key("saslusername"),
     "sender": folded(address_key("sender")),
-    "senderdomain": folded(octets_key("senderdomain")),
+    "senderdomain": domain_key("sender"),
     "recipient": folded(address_key("recipient")),
-    "recipientdomain": folded(octets_key("recipientdomain")),
+    "recipientdomain": domain_key("recipient"),
     "transportid": text_key("transportid"),
     "retry": number_key("retry"),
     "state": text_key("state"),
@@ -143,7 +146,7 @@ class QueueIndex:
     """All entries, their tallies, and a heap of what is due for each priority. What it returns are the caller's own."""
 
     def __init__(self) -> None:
-        self._packed: dict[int, bytes] = {}
+        self._rows = Rows()
         self._ids = IdSet()
         self._size = 0
         self._visited = 0
@@ -154,7 +157,7 @@ class QueueIndex:
         self._claimed: set[int] = set()
 
     def __len__(self) -> int:
-        return len(self._packed)
+        return len(self._rows)
 
     @property
     def visited(self) -> int:
@@ -166,7 +169,7 @@ class QueueIndex:
     def add(self, row: Row) -> None:
         """Take over a committed entry."""
         entry_id, size = row[ID], row[SIZE]
-        self._packed[entry_id] = pack(row)
+        self._rows[entry_id] = row
         self._ids.add(entry_id)
         self._size += size
         self._charge(row, 1)
@@ -177,11 +180,10 @@ class QueueIndex:
 
     def change(self, entry_id: int, changing: Row) -> None:
         """Adopt the changing columns of an entry, and end its claim. An entry that is gone stays gone."""
-        if (packed := self._packed.get(entry_id)) is None:
+        if (old := self._rows.get(entry_id)) is None:
             return
-        old = unpack(packed)
         new = changed(old, changing)
-        self._packed[entry_id] = pack(new)
+        self._rows[entry_id] = new
         self._recount(old, new)
         self._claimed.discard(entry_id)
         self._push(new)
@@ -202,10 +204,8 @@ class QueueIndex:
                 item.tally.add(now, entry_id, size)
 
     def remove(self, entry_id: int) -> None:
-        packed = self._packed.pop(entry_id, None)
-        if packed is None:
+        if (row := self._rows.pop(entry_id)) is None:
             return
-        row = unpack(packed)
         size = row[SIZE]
         self._ids.remove(entry_id)
         self._size -= size
@@ -216,7 +216,7 @@ class QueueIndex:
         self._claimed.discard(entry_id)
 
     def _size_of(self, entry_id: int) -> int:
-        size: int = unpack(self._packed[entry_id])[SIZE]
+        size: int = self._rows[entry_id][SIZE]
         return size
 
     def _charge(self, row: Row, sign: int) -> None:
@@ -235,8 +235,8 @@ class QueueIndex:
             return
         priority = row[PRIORITY]
         heap = self._heaps[priority]
-        if len(heap) > 2 * len(self._packed) + SLACK:
-            rows = (row for row in map(unpack, self._packed.values()) if row[PRIORITY] == priority)
+        if len(heap) > 2 * len(self._rows) + SLACK:
+            rows = (row for row in self._rows.values() if row[PRIORITY] == priority)
             heap[:] = [(at, row[ID]) for row in rows if (at := due_of(row)) is not None]
             heapify(heap)
         heappush(heap, (due, row[ID]))
@@ -249,11 +249,9 @@ class QueueIndex:
         heap = self._heaps[priority]
         while heap:
             due, entry_id = heap[0]
-            packed = self._packed.get(entry_id)
-            if packed is not None and entry_id not in self._claimed:
-                row = unpack(packed)
-                if due_of(row) == due and row[PRIORITY] == priority:
-                    return due
+            row = self._rows.get(entry_id)
+            if row is not None and entry_id not in self._claimed and due_of(row) == due and row[PRIORITY] == priority:
+                return due
             heappop(heap)
         return None
 
@@ -264,7 +262,7 @@ class QueueIndex:
             while len(claimed) < limit and (due := self._first_due(priority)) is not None and due <= now:
                 entry_id = heappop(self._heaps[priority])[1]
                 self._claimed.add(entry_id)
-                claimed.append(entry_of(unpack(self._packed[entry_id])))
+                claimed.append(entry_of(self._rows[entry_id]))
         return claimed
 
     def release(self, entry_id: int) -> bool:
@@ -272,7 +270,7 @@ class QueueIndex:
         if entry_id not in self._claimed:
             return False
         self._claimed.discard(entry_id)
-        self._push(unpack(self._packed[entry_id]))
+        self._push(self._rows[entry_id])
         return True
 
     def is_claimed(self, entry_id: int) -> bool:
@@ -281,8 +279,8 @@ class QueueIndex:
     # questions
 
     def get(self, entry_id: int) -> QueueEntry | None:
-        packed = self._packed.get(entry_id)
-        return None if packed is None else entry_of(unpack(packed))
+        row = self._rows.get(entry_id)
+        return None if row is None else entry_of(row)
 
     def page(self, filters: Mapping[str, Sequence[bytes]], limit: int, after: int) -> Page:
         """At most `limit` matching entries with ids above `after`, in the order of ids, out of at most VISITS."""
@@ -314,7 +312,7 @@ class QueueIndex:
         check_metric(metric)
         wanted = read_filters(filters)
         if not wanted:
-            return (len(self._packed) if metric == "count" else self._size), None
+            return (len(self._rows) if metric == "count" else self._size), None
         if len(wanted) == 1:
             [(name, values)] = wanted.items()
             if (tally := self._counted(name)) is not None:
@@ -378,5 +376,5 @@ class QueueIndex:
         """The rows of these ids, as far as they are there."""
         for entry_id in ids:
             self._visited += 1
-            if (packed := self._packed.get(entry_id)) is not None:
-                yield unpack(packed)
+            if (row := self._rows.get(entry_id)) is not None:
+                yield row

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import marshal
+from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 from hsl.runtime import dsnrequest
@@ -26,6 +28,8 @@ AT = {name: place for place, name in enumerate(COLUMNS)}
 ID, BODY, SIZE, PRIORITY, QUOTAS, STATE, DUE, METADATA = (
     AT[name] for name in ("id", "body", "size", "priority", "quotas", "state", "due", "metadata")
 )
+
+FRESH = 1_000  # rows that are kept as they are
 
 Row = tuple[Any, ...]  # str, bytes, int, float, as COLUMNS says
 
@@ -108,6 +112,47 @@ def unpack_quotas(text: str) -> tuple[bytes, ...]:
 
 
 # memory
+
+
+class Rows:
+    """The rows of all entries by id, packed but for the ones that came or changed last: most leave while they are."""
+
+    def __init__(self) -> None:
+        self._packed: dict[int, bytes] = {}
+        self._fresh: OrderedDict[int, Row] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._packed) + len(self._fresh)
+
+    def __getitem__(self, entry_id: int) -> Row:
+        row = self.get(entry_id)
+        if row is None:
+            raise KeyError(entry_id)
+        return row
+
+    def __setitem__(self, entry_id: int, row: Row) -> None:
+        self._packed.pop(entry_id, None)
+        self._fresh[entry_id] = row
+        if len(self._fresh) > FRESH:
+            old, row = self._fresh.popitem(last=False)
+            self._packed[old] = pack(row)
+
+    def get(self, entry_id: int) -> Row | None:
+        row = self._fresh.get(entry_id)
+        if row is None and (packed := self._packed.get(entry_id)) is not None:
+            row = unpack(packed)
+        return row
+
+    def pop(self, entry_id: int) -> Row | None:
+        row = self._fresh.pop(entry_id, None)
+        if row is None and (packed := self._packed.pop(entry_id, None)) is not None:
+            row = unpack(packed)
+        return row
+
+    def values(self) -> Iterator[Row]:
+        """All rows, in no order. They must not change meanwhile."""
+        yield from map(unpack, self._packed.values())
+        yield from self._fresh.values()
 
 
 def pack(row: Row) -> bytes:

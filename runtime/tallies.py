@@ -18,18 +18,15 @@ first = itemgetter(0)
 class IdSet:
     """A sorted set of ids in blocks: the cost of a change does not grow with the set."""
 
-    __slots__ = ("_blocks", "_count")
+    __slots__ = ("_blocks", "count")
 
     def __init__(self, *ids: int) -> None:
         self._blocks = [array("Q", sorted(ids))]
-        self._count = len(ids)
-
-    def __len__(self) -> int:
-        return self._count
+        self.count = len(ids)
 
     def add(self, entry_id: int) -> None:
         """Put in an id that is not there."""
-        self._count += 1
+        self.count += 1
         block = self._blocks[-1]
         if block and entry_id < block[-1]:
             self._insert(entry_id)
@@ -47,14 +44,17 @@ class IdSet:
 
     def remove(self, entry_id: int) -> None:
         """Take out an id that is there."""
-        place = self._block_of(entry_id)
-        block = self._blocks[place]
+        self.count -= 1
+        blocks = self._blocks
+        place = self._block_of(entry_id) if len(blocks) > 1 else 0
+        block = blocks[place]
         del block[bisect_left(block, entry_id)]
-        self._count -= 1
-        if place + 1 < len(self._blocks) and len(block) + len(self._blocks[place + 1]) < BLOCK // 2:
-            block.extend(self._blocks.pop(place + 1))
-        elif not block and len(self._blocks) > 1:
-            del self._blocks[place]
+        if len(blocks) == 1:
+            return
+        if place + 1 < len(blocks) and len(block) + len(blocks[place + 1]) < BLOCK // 2:
+            block.extend(blocks.pop(place + 1))
+        elif not block:
+            del blocks[place]
 
     def _block_of(self, entry_id: int) -> int:
         """The block that an id belongs to."""
@@ -98,7 +98,7 @@ class Tally:
 
     def remove(self, value: bytes, entry_id: int, size: int) -> None:
         group = self._groups[value]
-        if isinstance(group, int) or len(group) == 1:
+        if isinstance(group, int) or group.count == 1:
             del self._groups[value]
         else:
             group.remove(entry_id)
@@ -106,7 +106,7 @@ class Tally:
 
     def count(self, values: Collection[bytes]) -> int:
         """How many entries have one of these values."""
-        return sum(1 if isinstance(group, int) else len(group) for group in self._found(values))
+        return sum(1 if isinstance(group, int) else group.count for group in self._found(values))
 
     def size(self, values: Collection[bytes]) -> int:
         """The bytes of those entries."""
