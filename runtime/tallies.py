@@ -24,6 +24,9 @@ class IdSet:
         self._blocks = [array("Q", sorted(ids))]
         self.count = len(ids)
 
+    def __len__(self) -> int:
+        return self.count
+
     def add(self, entry_id: int) -> None:
         """Put in an id that is not there."""
         self.count += 1

@@ -25,7 +25,7 @@ def test_a_set_of_ids(order: str) -> None:
     for entry_id in ids:
         found.add(entry_id)
         model.add(entry_id)
-    assert found.count == len(model)
+    assert len(found) == len(model)
     rng.shuffle(ids)
     while ids:
         for _ in range(min(1000, len(ids))):
