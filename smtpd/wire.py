@@ -15,6 +15,7 @@ import math
 import os
 import traceback
 from asyncio import sslproto
+from dataclasses import replace
 from itertools import count
 from ssl import SSLContext
 from typing import TYPE_CHECKING, cast
@@ -40,7 +41,7 @@ VERBS = frozenset(
     ("HELO", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP", "VRFY", "EXPN", "HELP", "QUIT")
 )
 HTTP = (" HTTP/1.1", " HTTP/1.0", " HTTP/2", " HTTP/2.0")  # how the first line of a request ends
-END = 16  # octets at the end of a dropped line that are looked at
+END = 16  # octets at either end of a dropped line that are looked at
 TURN = 50  # pipelined commands after which other sessions get their turn
 LINGER = 5.0  # seconds for the last reply to be taken
 
@@ -57,10 +58,11 @@ TOO_LONG = reply(500, "Line too long", (5, 5, 2))
 
 
 class LineTooLong(Exception):
-    """A line of more than BUFFER octets; it has been read to its end and dropped. `end` is the last of it."""
+    """A line of more than BUFFER octets; it has been read to its end and dropped. `start` and `end` of it are left."""
 
-    def __init__(self, end: str) -> None:
+    def __init__(self, start: str, end: str) -> None:
         super().__init__()
+        self.start = start
         self.end = end
 
 
@@ -229,7 +231,8 @@ class Wire(SMTP):
         try:
             line = await self.read_line()
         except LineTooLong as error:
-            await (self.refuse_http() if error.end.endswith(HTTP) else self.reply(TOO_LONG))
+            verb = error.start.partition(" ")[0].upper()
+            await (self.refuse_http() if error.end.endswith(HTTP) else self.refuse_long(verb))
             return
         if line is None:
             self.over = True
@@ -244,10 +247,14 @@ class Wire(SMTP):
         elif refusal is not None:
             await self.reply(refusal)
         elif len(line) + 2 > MAX_COMMANDS.get(verb, MAX_COMMAND):
-            await self.reply(TOO_LONG)
+            await self.refuse_long(verb)
         else:
             self.state = verb
             await getattr(self, f"smtp_{verb}")(argument.strip(" \t"))
+
+    async def refuse_long(self, verb: str) -> None:
+        """Refuse a command unread. After BDAT comes a chunk, whose length is then not known: the session ends."""
+        await self.reply(replace(TOO_LONG, close=verb == "BDAT"))
 
     async def refuse_http(self) -> None:
         """Whoever made a browser or a server send a request here would have his mail in its body."""
@@ -257,7 +264,7 @@ class Wire(SMTP):
     async def read_line(self) -> bytes | None:
         """The next line without its line end; None at the end of input. Raises LineTooLong."""
         self._deadline = self.loop.time() + self.limits.idle
-        too_long, before = False, b""
+        start, before = b"", b""
         try:
             while True:
                 try:
@@ -265,13 +272,14 @@ class Wire(SMTP):
                     break
                 except asyncio.LimitOverrunError as error:
                     dropped = await self._reader.readexactly(error.consumed)
-                    too_long, before = True, (before + dropped)[-END:]
+                    start, before = start or dropped[:END], (before + dropped)[-END:]
         except asyncio.IncompleteReadError:
             return None
         finally:
             self._deadline = math.inf
-        if too_long:
-            raise LineTooLong((before + line).rstrip(b"\r\n")[-END:].decode("latin-1"))
+        if start:
+            end = (before + line).rstrip(b"\r\n")[-END:]
+            raise LineTooLong(start.decode("latin-1"), end.decode("latin-1"))
         return line.rstrip(b"\r\n")
 
     async def read_block(self, most: int = BUFFER) -> bytes:

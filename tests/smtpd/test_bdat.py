@@ -191,6 +191,14 @@ async def test_a_chunk_of_unknown_length_ends_the_session(bench, argument):
     await client.play("S: 501 5.5.4\nS:")
 
 
+@pytest.mark.parametrize("length", [600, 200_000])
+async def test_a_command_too_long_to_read_ends_the_session(bench, length):
+    """The same: what follows it may be a chunk."""
+    client = await begun(bench)
+    await client.send(b"bdat 6 LAST" + b" " * length + b"\r\nRSET\r\n")
+    await client.play("S: 500 5.5.2\nS:")
+
+
 @pytest.mark.parametrize("ending", ["reset", "close", "half"])
 @pytest.mark.parametrize("where", ["within", "between"])
 async def test_a_client_that_leaves_leaves_nothing(bench, ending, where):
