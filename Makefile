@@ -41,9 +41,10 @@ test-compiled: $(READY)
 test-quick: $(READY)
 	$(BIN)/python -m pytest -q -x tests/language tests/library
 
-# The manual of the library: a Markdown page for each chapter; and the page about the stages.
+# The manual of the library: a Markdown page for each chapter; the pages about the stages and the configuration.
 docs: $(READY)
 	@$(BIN)/python tools/stages
+	@$(BIN)/python tools/configuration
 	@$(BIN)/hsl builtins --pages build/docs
 
 fuzz: $(READY)

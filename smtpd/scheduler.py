@@ -72,6 +72,8 @@ class Runner(Protocol):
 
     async def run(self, context: Any) -> Verdict: ...
 
+    def forget_message(self, message_id: str) -> None: ...
+
 
 class AttemptDriver(Protocol):
     async def attempt(self, plan: DeliveryPlan, entry: QueueEntry, body: Body) -> Attempt: ...
@@ -494,6 +496,7 @@ class Scheduler:
             self.log.error("delivery-failed", queue=work.entry.id, traceback=traceback.format_exc())
             await self._rescue(work)
         finally:
+            self.runner.forget_message(work.entry.transaction)
             await self._release_slots(work)
 
     async def _process(self, work: Work) -> None:

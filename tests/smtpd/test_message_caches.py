@@ -57,3 +57,14 @@ async def test_within_a_transaction_they_are_kept(tmp_path):
         await client.play(ENVELOPE)
         assert len(made.shared.message_buckets) == 1
         client.writer.transport.abort()
+
+
+async def test_what_the_queue_keeps_goes_with_the_attempt(tmp_path):
+    lines: list[str] = []
+    hold = f'{KEEP} echo "tried"; Queue(["hold" => true]);'
+    async with gateway(tmp_path, lines, {"rcptto": "Accept();", "predelivery": hold}) as made:
+        client = await greeted(made)
+        await client.play(ENVELOPE + "C: DATA\nS: 354\nC: x\nC: .\nS: 250")
+        await eventually(lambda: any("text=tried" in line for line in lines))
+        await eventually(lambda: not made.shared.message_buckets)
+        client.writer.transport.abort()

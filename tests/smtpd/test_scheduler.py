@@ -169,6 +169,9 @@ class FakeRunner:
         assert isinstance(decided, Verdict)
         return decided
 
+    def forget_message(self, message_id: str) -> None:
+        """Nothing is kept."""
+
     def actions(self) -> list[str | None]:
         return [context.action for stage, context in self.seen if stage == "postdelivery"]
 
