@@ -33,7 +33,8 @@ test-full: test
 	$(BIN)/python -m pytest -q -n auto -m full
 
 # What runs scripts once more, on the compiled package: from a folder where `import hsl` finds it.
-COMPILED := compiled.py language library runtime gateway cli
+COMPILED := compiled.py language library runtime cli \
+	$(patsubst %,gateway/test_%.py,outbound eod scripts stage_options queue_options runtime)
 test-compiled: $(READY)
 	@python=$$(tools/compiled-venv $(BIN)) && cd build/compiled && $$python -m pytest -q -n auto -p no:cacheprovider \
 		-c ../../pyproject.toml $(COMPILED:%=../../tests/%)
