@@ -226,6 +226,17 @@ def take_lock(folder: Path) -> int:
 # the database
 
 
+def make_private(database: Path) -> None:
+    """Let there be a file, its owner's alone: SQLite would make it readable to all; its WAL takes the file's mode.
+
+    Raises QueueError.
+    """
+    try:
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise QueueError(f"cannot use {database}: {error.strerror}") from error
+
+
 def connect(database: Path, *, readonly: bool = False) -> sqlite3.Connection:
     uri = f"file:{quote(str(database))}?mode={'ro' if readonly else 'rwc'}"
     return sqlite3.connect(uri, uri=True, timeout=5.0, isolation_level=None, check_same_thread=False)
@@ -338,6 +349,7 @@ class Spool:
 
     def _open_database(self) -> None:
         database = self.folder / "queue.db"
+        make_private(database)
         self._connection = connect(database)
         try:
             version = check_version(self._connection, database)

@@ -138,6 +138,17 @@ async def test_the_folder_is_private(tmp_path: Path) -> None:
         assert (tmp_path / "a" / "q" / "lock").stat().st_mode & 0o777 == 0o600
 
 
+async def test_messages_are_private_in_a_folder_that_is_not(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "bodies").mkdir()
+    async with opened(tmp_path) as queue:
+        await queue.apply(store=[mail(b"small"), mail(b"x" * (ROW_LIMIT + 1))])
+        found = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert {path.name for path in found} >= {"queue.db", "queue.db-wal"}
+        assert len(files(tmp_path)) == 1
+        assert [path.name for path in found if path.stat().st_mode & 0o077] == []
+
+
 async def test_commits_are_synchronous(tmp_path: Path) -> None:
     async with opened(tmp_path) as queue:
         query = queue._spool._connection.execute
