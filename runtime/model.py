@@ -270,8 +270,9 @@ class Attempt:
 
     @property
     def permanent(self) -> bool:
+        """Whether no later attempt will do. A refused login can be put right, and says nothing of the mail."""
         if self.result is not None:
-            return self.result.code >= 500
+            return self.result.code >= 500 and not self.result.state.startswith("AUTH")
         return self.error is not None and not self.error.temporary
 
 

@@ -691,6 +691,7 @@ async def test_auth(
         attempt = await client.send(peer.port, username=b"user", password=password)
         shown = repr(client.deliverer.pool.by_key) + repr(attempt)
     assert outcome(attempt) == wanted
+    assert not attempt.permanent, "our login was refused, not the mail"
     logged = shown + caplog.text + "".join(client.lines)
     for secret in (b"secret", b"c2VjcmV0", b"AHVzZXIAc2VjcmV0"):
         assert secret.decode() not in logged

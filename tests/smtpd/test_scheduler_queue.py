@@ -35,6 +35,9 @@ class NoHooks:
     async def run(self, context: Any) -> Verdict:
         raise AssertionError("there is no hook")
 
+    def forget_message(self, message_id: str) -> None:
+        """Nothing is kept."""
+
 
 class NoSlots:
     async def take(self, namespace: bytes, entry: bytes, maximum: int, holder: str) -> bool:
