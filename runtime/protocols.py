@@ -199,6 +199,10 @@ class QueueFull(Exception):
     """The disk is full, or below its floor: 452 4.3.1 to the client, nothing half-written."""
 
 
+class QueueUnavailable(Exception):
+    """Nothing at all can be written now, be the change right or wrong: try the same again later."""
+
+
 class Clock(Protocol):
     def time(self) -> float:
         """UTC wall seconds."""

@@ -22,7 +22,7 @@ from types import MappingProxyType
 
 from hsl.runtime.log import Log
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, Mail, QueueEntry
-from hsl.runtime.protocols import Clock
+from hsl.runtime.protocols import Clock, QueueUnavailable
 from hsl.runtime.queueindex import PRIORITIES, Page, QueueIndex, check_metric, matcher, read_filters
 from hsl.runtime.rows import BODY, ID, SIZE, changing_row, entry_of, entry_row
 from hsl.runtime.spool import (
@@ -224,13 +224,14 @@ class SQLiteQueue(QueueView):
         not, or no longer, in the queue are ignored. The size of a new entry is its body's, its id the next one unless
         it has one from `reserve`.
 
-        Raises QueueFull when the disk does not take it, QueueClosed, ValueError for an entry or a body that is not
-        right, and what reading a body raises. Whatever it raises, nothing has changed, and claims stand.
+        Raises QueueFull when the disk does not take it, QueueUnavailable when nothing can be written, QueueClosed,
+        ValueError for an entry or a body that is not right, and what reading a body raises. Whatever it raises, nothing
+        has changed, and claims stand.
         """
         if self._closing is not None:
             raise QueueClosed("the queue is closed")
         if self._dead is not None:
-            raise QueueError("the queue's writer has ended")
+            raise QueueUnavailable("the queue's writer has ended")
         updates = [(entry.id, changing_row(checked(entry))) for entry in update]
         job = Job([new_mail(mail) for mail in store], updates, list(delete))
         if not (job.mails or job.updates or job.deletes):
@@ -296,7 +297,7 @@ class SQLiteQueue(QueueView):
         self._spool.log.critical("queue-writer-died", error=repr(error))
         for future in self._pending.values():
             if not future.done():
-                future.set_exception(QueueError("the queue's writer has ended"))
+                future.set_exception(QueueUnavailable("the queue's writer has ended"))
         self._pending.clear()
 
     def _gathered(self) -> list[Job]:

@@ -29,7 +29,7 @@ from urllib.parse import quote
 
 from hsl.runtime.log import Log
 from hsl.runtime.model import HOLD, Body
-from hsl.runtime.protocols import QueueFull
+from hsl.runtime.protocols import QueueFull, QueueUnavailable
 from hsl.runtime.rows import CHANGING, COLUMNS, ID, Row, numbered
 
 SCHEMA_VERSION = 5
@@ -41,6 +41,17 @@ SHARD_IDS = 10**13  # ids of one shard: those of shard 3 lie between 30000000000
 MAX_SHARDS = 2**53 // SHARD_IDS
 DISK_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 DISK_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+# Of the database as a whole: another process holds it locked, its disk became read-only, it is damaged.
+DATABASE_CODES = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
 
 # AUTOINCREMENT: an id is never used again, also not after its row is gone. Scripts hold numbers as doubles: below 2^53.
 SCHEMA = """
@@ -152,17 +163,27 @@ class Changes:
 def is_full(error: BaseException) -> bool:
     """Whether the disk did not take it: full, over quota or file size limit, or an I/O error."""
     if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", 0) & 0xFF in DISK_CODES
+        return primary_code(error) in DISK_CODES
     return isinstance(error, OSError) and error.errno in DISK_ERRNOS
 
 
+def primary_code(error: sqlite3.Error) -> int:
+    """SQLite's result code without its extension; 0 without one."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
 def failure(error: Exception) -> Exception:
-    """The error to raise to the caller: QueueFull for everything that `is_full`."""
-    if not is_full(error):
+    """The error to raise to the caller: QueueFull, QueueUnavailable, or the one that it is."""
+    known: Exception
+    if is_full(error):
+        known = QueueFull(f"the disk of the queue is full: {error}")
+    elif isinstance(error, sqlite3.Error) and primary_code(error) in DATABASE_CODES:
+        known = QueueUnavailable(f"the queue's database cannot be written: {error}")
+    else:
         return error
-    full = QueueFull(f"the disk of the queue is full: {error}")
-    full.__cause__ = error
-    return full
+    known.__cause__ = error
+    return known
 
 
 # files
@@ -431,16 +452,18 @@ class Spool:
     def commit(self, jobs: Sequence[Job]) -> list[tuple[Job, Exception | None]]:
         """Commit a group in one transaction; when that fails, each job in its own. Each job with its error or None.
 
-        A committed job's new entries have their ids; of a failed job nothing is left.
+        A committed job's new entries have their ids; of a failed job nothing is left. QueueUnavailable is that of all
+        of them: no job is to blame, and each would wait as long for a lock.
         """
         error = self._attempt(jobs)
-        if error is not None and len(jobs) > 1:
+        if error is not None and len(jobs) > 1 and not isinstance(error, QueueUnavailable):
             return [outcome for job in jobs for outcome in self.commit([job])]
         if isinstance(error, QueueFull):
             self._checkpoint()  # what the WAL took may be just what a removal needs
             error = self._attempt(jobs)
         if error is not None:
-            self._unlink(jobs[0])
+            for job in jobs:
+                self._unlink(job)
         return [(job, error) for job in jobs]
 
     def _attempt(self, jobs: Sequence[Job]) -> Exception | None:

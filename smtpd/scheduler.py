@@ -36,7 +36,7 @@ from hsl.runtime.model import (
 )
 from hsl.runtime.policies import Blocked, Permit, QueuePolicies, Rule
 from hsl.runtime.policyfields import Key, facts_of
-from hsl.runtime.protocols import Clock, Queue, QueueFull, Slots
+from hsl.runtime.protocols import Clock, Queue, QueueFull, QueueUnavailable, Slots
 from hsl.runtime.verdict import Verdict
 from hsl.smtpd import dsn
 from hsl.smtpd.config import Retry
@@ -818,44 +818,50 @@ class Scheduler:
 
     async def _apply(self, changes: Changes) -> None:
         """Apply until the disk takes it."""
-        held = False
+        held: QueueFull | QueueUnavailable | None = None
         try:
             while True:
                 try:
                     await self.queue.apply(store=changes.store, update=changes.update, delete=changes.delete)
                     return
-                except QueueFull:
-                    if not held:
-                        held = True
-                        self._hold(changes)
+                except (QueueFull, QueueUnavailable) as error:
+                    if held is None:
+                        held = error
+                        self._hold(changes, held)
                 if self._ending:
                     lost = [*changes.delete, *(entry.id for entry in changes.update)]
                     self.log.error("result-lost", entries=",".join(map(str, lost)))
                     return
                 await asyncio.sleep(self.commit_retry)
         finally:
-            if held:
-                self._unhold(changes)
+            if held is not None:
+                self._unhold(changes, held)
 
-    def _hold(self, changes: Changes) -> None:
+    def _hold(self, changes: Changes, error: QueueFull | QueueUnavailable) -> None:
         """Keep a result in memory. One that only frees space stops new attempts; one with a notification keeps its
-        place among the attempts, while other deliveries may make room for it."""
+        place among the attempts, while other deliveries may make room for it. None may when nothing can be written."""
         if self._held == 0:
-            self.log.error("queue-full", reason="results of attempts are held in memory")
+            event = "queue-full" if isinstance(error, QueueFull) else "queue-unavailable"
+            self.log.error(event, reason="results of attempts are held in memory", error=str(error))
         self._held += 1
-        if not changes.store:
+        if stops_all(changes, error):
             self._blocking += 1
             self._flowing.clear()
 
-    def _unhold(self, changes: Changes) -> None:
+    def _unhold(self, changes: Changes, error: QueueFull | QueueUnavailable) -> None:
         self._held -= 1
-        if not changes.store:
+        if stops_all(changes, error):
             self._blocking -= 1
         if self._blocking == 0:
             self._flowing.set()
             self.wake()
         if self._held == 0:
             self.log.info("queue-writable")
+
+
+def stops_all(changes: Changes, error: QueueFull | QueueUnavailable) -> bool:
+    """Whether no attempt may begin while these changes are held: nobody could say how it ended."""
+    return not changes.store or isinstance(error, QueueUnavailable)
 
 
 def tells(entry: QueueEntry, event: str) -> bool:

@@ -17,7 +17,7 @@ import pytest
 from hsl.runtime.dsnrequest import DSNRequest
 from hsl.runtime.log import Log
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, NULL_SENDER, Address, Mail, QueueEntry
-from hsl.runtime.protocols import Queue, QueueFull
+from hsl.runtime.protocols import Queue, QueueFull, QueueUnavailable
 from hsl.runtime.queue import BodyGone, QueueClosed, QueueError, QueueLocked, SQLiteQueue
 from hsl.runtime.rows import changing_row
 from hsl.runtime.spool import BODY_FILES, ROW_LIMIT, SCHEMA_VERSION, SHARD_IDS, Reader
@@ -555,6 +555,35 @@ async def test_close_finishes_what_was_begun(tmp_path: Path) -> None:
         assert sorted(item.size for item in queue.entries()) == [1, 2, 100_000, 200_000]
 
 
+# a disk that takes nothing
+
+
+async def test_a_locked_database_is_no_fault_of_the_changes(tmp_path: Path) -> None:
+    async with opened(tmp_path) as queue:
+        [number] = await queue.apply(store=[mail(b"kept")])
+        queue._spool._connection.execute("PRAGMA busy_timeout = 50")
+        async with writer_held(tmp_path):
+            calls = [queue.apply(store=[mail(b"y" * 100_000)]), queue.apply(delete=[number]), queue.apply(delete=[7])]
+            results = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(result) for result in results] == [QueueUnavailable] * 3
+        assert [item.id for item in queue.entries()] == [number]
+        assert files(tmp_path) == []
+        assert await queue.apply(delete=[number]) == []
+
+
+async def test_a_group_waits_once_for_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(tmp_path) as queue:
+        tries: list[int] = []
+        attempt = queue._spool._attempt
+        monkeypatch.setattr(queue._spool, "_attempt", lambda jobs: tries.append(len(jobs)) or attempt(jobs))
+        queue._spool._connection.execute("PRAGMA busy_timeout = 50")
+        async with writer_held(tmp_path):
+            calls = [queue.apply(store=[mail(b"%d" % number)]) for number in range(100)]
+            results = await asyncio.gather(*calls, return_exceptions=True)
+        assert {type(result) for result in results} == {QueueUnavailable}
+        assert sum(tries) == 100
+
+
 # a full disk
 
 
@@ -782,7 +811,7 @@ async def test_a_writer_that_ended_holds_nobody_up(tmp_path: Path) -> None:
 
         queue._gathered = broken  # type: ignore[method-assign,assignment]
         for _ in range(2):  # the one that was waiting, and the next one
-            with pytest.raises(QueueError, match="writer has ended"):
+            with pytest.raises(QueueUnavailable, match="writer has ended"):
                 await queue.apply(store=[mail(b"x")])
     assert sum(" critical queue-writer-died " in line for line in lines) == 1
 

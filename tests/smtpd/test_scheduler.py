@@ -30,7 +30,7 @@ from hsl.runtime.model import (
     TLSInfo,
 )
 from hsl.runtime.policies import Blocked, Limits, Match
-from hsl.runtime.protocols import BackendUnavailable, QueueFull
+from hsl.runtime.protocols import BackendUnavailable, QueueFull, QueueUnavailable
 from hsl.runtime.verdict import Verdict
 from hsl.smtpd.config import Config
 from hsl.smtpd.lanes import FIRST_WIDTH, Lane
@@ -844,6 +844,26 @@ async def test_a_result_is_held_until_the_disk_takes_it_and_nothing_new_starts()
         assert len(world.deliverer.plans) == 2
         assert len(world.logged("queue-full")) == 1
         assert len(world.logged("queue-writable")) == 1
+
+
+@pytest.mark.parametrize("outcome", ["delivered", "bounced"])
+async def test_a_result_is_held_while_nothing_can_be_written(outcome: str) -> None:
+    async with World() as world:
+        if outcome == "bounced":
+            world.deliverer.domains[b"r.example"] = UNKNOWN
+        world.queue.broken = [QueueUnavailable("database is locked")] * 10_000
+        first = world.add()
+        await until(lambda: world.logged("queue-unavailable"))
+        second = world.add(b"r@other.example")
+        await asyncio.sleep(0.05)
+        assert len(world.deliverer.plans) == 1
+        world.queue.broken.clear()
+        assert await world.settle(first) is None
+        assert await world.settle(second) is None
+        tried = [plan.recipient.host for plan in world.deliverer.plans if plan.recipient.host != b"s.example"]
+        assert tried == [b"r.example", b"other.example"]
+        assert len(world.logged("database is locked")) == len(world.logged("queue-writable")) == 1
+        assert not world.logged("delivery-failed")
 
 
 async def test_entries_in_predelivery_when_the_disk_fills_up_wait_too() -> None:
