@@ -24,7 +24,7 @@ from hsl.runtime.functions.arguments import (
 from hsl.runtime.functions.servers import ServerOptions, server_plan
 from hsl.runtime.message import BytesBody
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, Address, Attempt, Mail, QueueEntry, new_id
-from hsl.runtime.protocols import QueueFull
+from hsl.runtime.protocols import QueueFull, QueueUnavailable
 from hsl.values import Array, Value, type_name
 
 MAX_MAILS = 1_000  # that one stage's script may queue
@@ -90,6 +90,8 @@ async def store(context: Context, function: str, message: bytes, entry: QueueEnt
         [number] = await context.services.queue.apply(store=[Mail(body, (entry,))])
     except QueueFull:
         raise ScriptError(f"{function}(): the disk is full") from None
+    except QueueUnavailable as error:
+        raise ScriptError(f"{function}(): {error}") from None
     context.services.log.info(
         "queued", id=context.message_id, stage=context.stage, queue=number, transaction=entry.transaction,
         sender=text(entry.sender.path) or "<>", recipient=text(entry.recipient.path), size=entry.size,

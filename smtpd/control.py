@@ -23,7 +23,7 @@ from hsl.runtime.log import Log
 from hsl.runtime.metrics import Metrics
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, QueueEntry
 from hsl.runtime.policies import QueuePolicies, Rule
-from hsl.runtime.protocols import QueueFull
+from hsl.runtime.protocols import QueueFull, QueueUnavailable
 from hsl.runtime.queue import BodyGone, QueueClosed, QueueView, SQLiteQueue
 from hsl.smtpd.config import CONTROL_SOCKET, Config
 from hsl.smtpd.shards import Shards
@@ -242,6 +242,8 @@ async def commit(queue: ChangingQueue, command: Change, entries: Sequence[QueueE
         for entry in entries:
             entry.state, entry.due = command.state(entry), now
         await queue.apply(update=entries)
+    except QueueUnavailable as error:
+        raise ControlError(f"{error}: not everything was changed") from None
     except QueueFull:
         raise ControlError("the disk is full: not everything was changed") from None
     except QueueClosed:

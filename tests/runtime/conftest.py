@@ -31,7 +31,7 @@ from hsl.runtime.model import (
     Transaction,
 )
 from hsl.runtime.policies import QueuePolicies
-from hsl.runtime.protocols import QueueFull, ScanEnvelope, SpamResult
+from hsl.runtime.protocols import QueueFull, QueueUnavailable, ScanEnvelope, SpamResult
 from hsl.runtime.rates import MemoryRates
 from hsl.runtime.runner import Services, StageRunner
 from hsl.runtime.slots import MemorySlots
@@ -52,6 +52,7 @@ class FakeQueue:
 
     stored: list[Mail] = field(default_factory=list)
     full: bool = False
+    unavailable: bool = False
 
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:
         self.asked.append((metric, {name: list(values) for name, values in filters.items()}))
@@ -73,6 +74,8 @@ class FakeQueue:
     async def apply(self, *, store: Sequence[Mail] = ()) -> list[int]:
         if self.full:
             raise QueueFull("full")
+        if self.unavailable:
+            raise QueueUnavailable("the queue's database cannot be written")
         self.stored += store
         return [len(self.stored) + 100 for mail in store for _ in mail.entries]
 

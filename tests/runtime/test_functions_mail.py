@@ -336,6 +336,12 @@ async def test_a_full_disk_is_a_script_error(world: Any) -> None:
     assert world.logged("mail(): the disk is full")
 
 
+async def test_a_database_that_cannot_be_written_is_a_script_error(world: Any) -> None:
+    world.queue.unavailable = True
+    assert (await run(world, 'mail("", "c@d.example", "", "", "outbound");')).error
+    assert world.logged("mail(): the queue's database cannot be written")
+
+
 async def test_a_script_queues_a_thousand_messages_at_most(world: Any) -> None:
     script = '$i = 0; while ($i++ < COUNT) mail("", "c@d.example", "", "", "outbound");'
     assert not (await run(world, script.replace("COUNT", "1000"))).error

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import socket
+import sqlite3
 import stat
 import time
 from collections.abc import AsyncIterator
@@ -188,6 +189,19 @@ async def test_bulk_changes_go_in_batches(bench: Bench, tmp_path: Path, monkeypa
     assert await bench.ask(command="hold", all=True) == {"changed": 20}
     assert bench.queue.transactions - before == 3
     assert bench.states() == [HOLD] * 20
+
+
+async def test_a_change_while_the_database_is_locked(bench: Bench, tmp_path: Path) -> None:
+    await bench.store(tmp_path, 2)
+    [database] = tmp_path.rglob("queue.db")
+    other = sqlite3.connect(database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        with pytest.raises(ControlError, match="database is locked: not everything was changed"):
+            await bench.ask(command="hold", all=True)
+    finally:
+        other.close()
+    assert HOLD not in bench.states()
 
 
 REFUSED: list[tuple[Request, str]] = [
