@@ -169,6 +169,15 @@ async def test_what_cannot_be_sent_fails_for_good_and_opens_nothing(bad: dict[st
 
 
 @pytest.mark.asyncio
+async def test_a_source_address_takes_no_port_before_it_connects() -> None:
+    """Else 28,000 connections to all hosts together would be the most of one address."""
+    async with Client() as client:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+            client.deliverer.bind(sock, SourceIP("127.0.0.5"))
+            assert sock.getsockname() == ("127.0.0.5", 0)
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("helo", "source", "wanted"),
     [
