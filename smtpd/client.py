@@ -13,6 +13,7 @@ Among several failures the last temporary one is reported, and a permanent one o
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import re
 import socket
@@ -329,8 +330,7 @@ class Deliverer:
         """A connected socket, bound to the source. Raises Failed of kind bind, connect or timeout; a failed bind never
         falls back to the default address.
         """
-        # With the protocol named, asyncio sets TCP_NODELAY; without it the dot waits 40 ms for a delayed ACK.
-        sock = socket.socket(family_of(target.ip), socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        sock = new_socket(target.ip)
         try:
             sock.setblocking(False)
             if source is not None:
@@ -540,6 +540,18 @@ def pool_key(order: Order, target: Target) -> PoolKey:
         target.ip, target.port, source, target.helo, plan.tls, verified, plan.username, plan.password, said,
         plan.tls_settings,
     )  # fmt: skip
+
+
+def new_socket(ip: str) -> socket.socket:
+    """A socket to connect to an address. Raises Failed: of kind connect without its family on this machine, for the
+    next address may be of another; else of kind bind: no descriptors or memory are left, and that is our own affair.
+    """
+    try:
+        # With the protocol named, asyncio sets TCP_NODELAY; without it the dot waits 40 ms for a delayed ACK.
+        return socket.socket(family_of(ip), socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    except OSError as error:
+        kind = "connect" if error.errno == errno.EAFNOSUPPORT else "bind"
+        raise problem("connect", f"no socket: {explain(error)}", kind, (4, 3, 0)) from error
 
 
 def family_of(ip: str) -> socket.AddressFamily:

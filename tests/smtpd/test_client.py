@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import resource
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -18,6 +19,7 @@ from smtp_peer import EXTENSIONS, Peer
 from hsl.runtime.dns import TableResolver
 from hsl.runtime.log import Log
 from hsl.runtime.model import Address, Attempt, DeliveryPlan, QueueEntry, SourceIP
+from hsl.smtpd import client as client_module
 from hsl.smtpd.client import Deliverer
 from hsl.smtpd.dialogue import Dialogue, Timeouts, stuffed
 from hsl.smtpd.pool import PoolLimits
@@ -347,6 +349,30 @@ async def test_failures_without_a_connection(
         assert any("warning bind-failed address=192.0.2.77" in line for line in client.lines)
     if wanted[0] == "dns":
         assert attempt.remoteip == ""
+
+
+@pytest.mark.asyncio
+async def test_no_descriptor_left_is_our_own_affair() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with Peer().serve() as peer, Client(**TWO) as client:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            attempt = await client.send(peer.port)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert outcome(attempt) == ("bind", True, (4, 3, 0))
+        assert attempt.error is not None
+        assert "Too many open files" in attempt.error.message
+        assert (await client.send(peer.port)).delivered
+
+
+@pytest.mark.asyncio
+async def test_a_family_that_this_machine_lacks_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = 60  # a family that no kernel has
+    monkeypatch.setattr(client_module, "family_of", lambda ip: unknown if ":" in ip else socket.AF_INET)
+    async with Peer().serve() as peer, Client(hosts={"mx.to.example": ["::1", "127.0.0.1"]}) as client:
+        attempt = await client.send(peer.port)
+    assert attempt.delivered
 
 
 @pytest.mark.asyncio
