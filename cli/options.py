@@ -26,6 +26,9 @@ class StageOptions(TypedDict):
     helo: str | None
     user: str | None
     password: str | None
+    mechanism: str | None
+    initial: str | None
+    response: tuple[str, ...]
     transport: str | None
     metadata: tuple[str, ...]
     reply: str | None
@@ -50,6 +53,9 @@ OPTIONS = (
     click.option("--helo", metavar="NAME", help="The client's HELO name."),
     click.option("--user", metavar="NAME", help="The client is logged in (at auth: logs in) as this user."),
     click.option("--password", metavar="TEXT", help="The password that the auth stage is given."),
+    click.option("--mechanism", metavar="NAME", help="The SASL mechanism that the auth stage carries out itself."),
+    click.option("--initial", metavar="TEXT", help="Its initial response, as text."),
+    click.option("--response", multiple=True, metavar="TEXT", help="The answers to its challenges, in order."),
     click.option("--transport", metavar="ID", help="The transport's id."),
     click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Metadata of the queued message."),
     click.option("--reply", metavar="TEXT", help="The remote's reply that postdelivery sees, like '550 5.1.1 No'."),
@@ -100,10 +106,23 @@ def make_scene(stage: str, options: StageOptions) -> Scene:
         user=encoded(options["user"], Scene.user),
         password=encoded(options["password"], Scene.password),
         message=Scene.message if message is None else read_message(message),
+        mechanism=check_mechanism(options),
+        initial=None if options["initial"] is None else os.fsencode(options["initial"]),
+        responses=tuple(map(os.fsencode, options["response"])),
         transport=options["transport"] or Scene.transport,
         metadata={os.fsencode(key): os.fsencode(value) for key, value in metadata.items()},
         reply=Scene.reply if options["reply"] is None else options["reply"],
     )
+
+
+def check_mechanism(options: StageOptions) -> str:
+    """The mechanism whose exchange is played; the built-in ones have none. Raises click.UsageError."""
+    name = (options["mechanism"] or "").upper()
+    if name in ("PLAIN", "LOGIN"):
+        raise click.UsageError(f"{name} is built in: give --user and --password")
+    if not name and (options["initial"] is not None or options["response"]):
+        raise click.UsageError("--initial and --response belong to a mechanism: name it by --mechanism")
+    return name
 
 
 def encoded(text: str | None, default: bytes) -> bytes:

@@ -67,13 +67,15 @@ async def run_scene(file: Path, root: Path | None, ffi: bool, scene: Scene, sett
 
 async def show_run(bench: Workbench, program: Program) -> int:
     """Run the program on each context (recipient) and print what it decided and changed; the exit code."""
-    from hsl.runtime.context import MessageContext
+    from hsl.runtime.context import AuthContext, MessageContext
 
     failed = False
     several = len(bench.contexts) > 1
     for context in bench.contexts:
         if several:
             click.echo(f"recipient: {shown(context.variable('recipient'))}")
+        if isinstance(context, AuthContext) and context.state:
+            click.echo(f"response: {shown(context.response)}")
         before, fields = snapshot(context), bench.fields()
         _, outcome = await bench.execute(program, context)
         show_outcome(bench, context, outcome)
@@ -84,6 +86,8 @@ async def show_run(bench: Workbench, program: Program) -> int:
         if outcome.error is not None:
             failed = True
             break
+        if (following := bench.next_round(context, outcome.verdict)) is not None:
+            bench.contexts.append(following)
     if isinstance(context, MessageContext):
         verdict, mails = await bench.message_result(outcome.verdict)
         if several or outcome.verdict.action == "done":

@@ -197,6 +197,8 @@ class Session:
             lines = outcome.error.render().split("\n")
         elif outcome.verdict.explicit:
             lines = outcome_lines(bench, context, outcome)
+            if (following := bench.next_round(context, outcome.verdict)) is not None:
+                bench.contexts[0] = following
         return outcome.value, lines
 
     def lookup(self, name: str) -> Value:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -81,6 +82,9 @@ class Scene:
     helo: bytes = b"mail.example.com"
     user: bytes = b""
     password: bytes = b"secret"
+    mechanism: str = ""  # of the auth stage; "": PLAIN with user and password
+    initial: bytes | None = None
+    responses: tuple[bytes, ...] = ()
     message: bytes = SAMPLE
     transport: str = "default"
     serverid: str = "test"
@@ -201,7 +205,7 @@ class Workbench:
             case "helo":
                 made = [HeloContext(connection, transaction, "EHLO", scene.helo, ["PIPELINING", "8BITMIME"])]
             case "auth":
-                made = [AuthContext(connection, transaction, "PLAIN", scene.user, scene.password)]
+                made = [make_auth(connection, transaction, scene)]
             case "mailfrom":
                 made = [MailFromContext(connection, transaction, Address.of(scene.sender), {})]
             case "rcptto":
@@ -222,6 +226,16 @@ class Workbench:
         for context in made:
             context.services = self.services
         return made
+
+    def next_round(self, context: Context, verdict: Verdict) -> Context | None:
+        """Where the auth stage goes on after a challenge: with the client's next response, if there is one."""
+        if not isinstance(context, AuthContext) or verdict.action != "reply" or verdict.disconnect:
+            return None
+        if context.state >= len(self.scene.responses):
+            return None
+        following = context.next(self.scene.responses[context.state])
+        following.services = self.services
+        return following
 
     def entries(self) -> list[QueueEntry]:
         scene = self.scene
@@ -306,6 +320,8 @@ class Workbench:
         stage = STAGES[self.scene.stage]
         if not stage.answers or verdict.action == "done":
             return None
+        if verdict.action == "reply":
+            return f"{verdict.code or 334} {b64encode(verdict.options['challenge']).decode()}"
         return str(self.runner.reply(stage.name, verdict))
 
     def finish_data(self, context: Context, verdict: Verdict) -> None:
@@ -328,6 +344,14 @@ def make_connection(scene: Scene) -> Connection:
     if scene.user and scene.stage != "auth":
         connection.auth = Auth("PLAIN", scene.user)
     return connection
+
+
+def make_auth(connection: Connection, transaction: Transaction, scene: Scene) -> AuthContext:
+    if not scene.mechanism:
+        return AuthContext(connection, transaction, "PLAIN", scene.user, scene.password)
+    context = AuthContext(connection, transaction, scene.mechanism)
+    context.response = scene.initial
+    return context
 
 
 def make_transaction(scene: Scene) -> Transaction:

@@ -108,12 +108,20 @@ foreach ($transaction["recipients"] as $rcpt)
     $arguments["mail"]->queue("", $rcpt["address"], $rcpt["transportid"], ["hold" => true, "jobid" => "j"]);
 Accept();
 """
+ROUNDS = """
+$context .= $arguments["response"] ?? "none";
+if ($arguments["state"] < 2) Reply(string($arguments["state"]));
+Accept(["username" => $context]);
+"""
 ON_STAGES = [
     ("connect", [], "Accept();", ["verdict: accept", "reply: 220 ESMTP"]),
     ("connect", ["--ip", "2001:db8::1"], "echo $senderip;", ["2001:db8::1", "verdict: accept (no verdict)"]),
     ("helo", ["--helo", "me.example"], "echo $senderhelo; Defer();", ["me.example", "verdict: defer", "reply: 450 "]),
     ("auth", ["--user", "u", "--password", "p"], 'if ($saslpassword == "p") Accept();', ["accept", "reply: 235 "]),
     ("auth", [], "", ["verdict: reject (no verdict)", "reply: 535 "]),
+    ("auth", ["--mechanism", "x", "--response", "b", "--response", "c"], ROUNDS,
+     ["reply: 334 MA==", "response: b\nverdict: reply challenge=1", "334 MQ==", "response: c\n", "username=nonebc"]),
+    ("auth", ["--mechanism", "X", "--initial", "a"], ROUNDS, ["verdict: reply challenge=0\nreply: 334 MA==\n"]),
     ("mailfrom", ["--sender", "A@B.example"], "Reject($senderdomain);", ["reject", "reply: 554 5.7.1 b.example"]),
     ("mailfrom", ["--sender", ""], 'if ($sender == "") Accept();', ["verdict: accept", "reply: 250 "]),
     ("rcptto", ["--recipient", "x@y.example"], "Reject($recipient);", ["reject", "reply: 554 5.7.1 x@y.example"]),
@@ -144,6 +152,21 @@ def test_stages(invoke: Invoke, script: Script, stage: str, options: list[str], 
     assert (done.exit_code, done.stderr) == (0, "")
     for part in wanted:
         assert part in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--mechanism", "plain"], "PLAIN is built in: give --user and --password"),
+        (["--response", "x"], "--initial and --response belong to a mechanism: name it by --mechanism"),
+    ],
+)
+def test_an_exchange_needs_a_mechanism_by_script(
+    invoke: Invoke, script: Script, options: list[str], message: str
+) -> None:
+    done = invoke("run", "--stage", "auth", *options, script("Accept();"))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert message in done.stderr
 
 
 def test_the_table_has_every_stage() -> None:

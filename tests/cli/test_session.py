@@ -549,3 +549,12 @@ async def test_what_goes_on(text: str) -> None:
 )  # fmt: skip
 async def test_what_is_complete_or_beyond_help(text: str) -> None:
     assert not is_incomplete(text)
+
+
+async def test_an_exchange_goes_on_at_each_challenge(start: Start) -> None:
+    session = await start("auth", mechanism="X", responses=(b"a", b"b"))
+    assert await session.feed('$arguments["state"];') == ["0"]
+    assert await session.feed('Reply("?");') == ["verdict: reply challenge=?", "reply: 334 Pw=="]
+    assert await fed(session, '$arguments["response"];') == ['"a"']
+    assert await fed(session, 'Reply("?");', '$arguments["response"];') == ['"b"']
+    assert await fed(session, 'Reply("?");', '$arguments["response"];') == ['"b"'], "no response is left"
