@@ -23,8 +23,8 @@ from types import MappingProxyType
 from hsl.runtime.log import Log
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, Mail, QueueEntry
 from hsl.runtime.protocols import Clock, QueueUnavailable
-from hsl.runtime.queueindex import PRIORITIES, Page, QueueIndex, check_metric, matcher, read_filters
-from hsl.runtime.rows import BODY, ID, SIZE, changing_row, entry_of, entry_row
+from hsl.runtime.queueindex import PAGE_EXTENT, PRIORITIES, Page, QueueIndex, check_metric, matcher, read_filters
+from hsl.runtime.rows import BODY, ID, SIZE, changing_row, entry_of, entry_row, extent_of
 from hsl.runtime.spool import (
     ROW_LIMIT,
     SCHEMA_VERSION,
@@ -135,11 +135,13 @@ class ReadonlyQueue(QueueView):
     def page(self, filters: Mapping[str, Sequence[bytes]], limit: int, after: int = 0) -> Page:
         fits = matcher(read_filters(filters))
         found: list[QueueEntry] = []
+        extent = 0
         for row in self._reader.rows("WHERE id > ?", after):
             if fits(row):
-                if len(found) == limit:
+                if len(found) == limit or extent > PAGE_EXTENT:
                     return Page(found, after)
                 found.append(entry_of(row))
+                extent += extent_of(row)
             after = row[ID]
         return Page(found, None)
 

@@ -26,6 +26,7 @@ from hsl.runtime.rows import (
     changed,
     due_of,
     entry_of,
+    extent_of,
     unpack_metadata,
     unpack_quotas,
 )
@@ -34,6 +35,7 @@ from hsl.runtime.tallies import IdSet, Tally
 SLACK = 1024  # stale items that a heap may hold before it is rebuilt
 PRIORITIES = (1, 0)  # the first to go first
 VISITS = 10_000  # entries that one page of a listing looks at
+PAGE_EXTENT = 1024 * 1024  # octets of metadata and errors after which a page ends
 METADATA_FILTER = "metadata."  # a filter on one key of the metadata: counted from the first time that it is asked
 SLICE = 1_000  # entries that one step of counting or measuring looks at
 MAX_LATER = 20  # filters that are counted since they were asked
@@ -283,17 +285,20 @@ class QueueIndex:
         return None if row is None else entry_of(row)
 
     def page(self, filters: Mapping[str, Sequence[bytes]], limit: int, after: int) -> Page:
-        """At most `limit` matching entries with ids above `after`, in the order of ids, out of at most VISITS."""
+        """At most `limit` matching entries with ids above `after`, in the order of ids, out of at most VISITS; it ends
+        with the one that makes it longer than PAGE_EXTENT."""
         wanted = read_filters(filters)
         fits = matcher(wanted)
         found: list[QueueEntry] = []
+        extent = 0
         stop = self._visited + VISITS
         for row in self._visit(self._candidates(wanted, after)):
-            if self._visited > stop or (len(found) == limit and fits(row)):
+            if self._visited > stop or extent > PAGE_EXTENT or (len(found) == limit and fits(row)):
                 return Page(found, after)
             after = row[ID]
             if fits(row):
                 found.append(entry_of(row))
+                extent += extent_of(row)
         return Page(found, None)
 
     def metric(self, metric: str, filters: Mapping[str, Sequence[bytes]]) -> int:

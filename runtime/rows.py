@@ -25,8 +25,8 @@ CHANGING = (
 )  # fmt: skip
 COLUMNS = FIXED + CHANGING
 AT = {name: place for place, name in enumerate(COLUMNS)}
-ID, BODY, SIZE, PRIORITY, QUOTAS, STATE, DUE, METADATA = (
-    AT[name] for name in ("id", "body", "size", "priority", "quotas", "state", "due", "metadata")
+ID, BODY, SIZE, PRIORITY, QUOTAS, STATE, DUE, METADATA, ERROR = (
+    AT[name] for name in ("id", "body", "size", "priority", "quotas", "state", "due", "metadata", "error")
 )
 
 FRESH = 1_000  # rows that are kept as they are
@@ -81,6 +81,11 @@ def due_of(row: Row) -> float | None:
     if state == ACTIVE:
         return 0.0
     return None if state == HOLD else due
+
+
+def extent_of(row: Row) -> int:
+    """About how many octets an entry takes when it is shown: what scripts and peers may make long."""
+    return len(row[METADATA]) + len(row[ERROR]) + len(row[QUOTAS])
 
 
 # columns

@@ -24,6 +24,7 @@ from hsl.runtime.metrics import Metrics
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, Address, Mail, QueueEntry
 from hsl.runtime.policies import QueuePolicies
 from hsl.runtime.queue import SQLiteQueue
+from hsl.runtime.queueindex import PAGE_EXTENT
 from hsl.smtpd import control
 from hsl.smtpd.control import Answer, ControlClient, ControlError, ControlServer, Desk, Request, look
 
@@ -116,6 +117,30 @@ async def test_list_pages_and_filters(bench: Bench, tmp_path: Path) -> None:
     assert not second["more"]
     one = await bench.ask(command="list", filters={"senderdomain": ["one.EXAMPLE"], "state": [DEFER, HOLD]})
     assert [entry["id"] for entry in one["entries"]] == [other]
+
+
+async def test_a_page_of_long_entries_is_a_short_one(bench: Bench, tmp_path: Path) -> None:
+    """A thousand entries with all the metadata that they may have would be an answer of 300 MB."""
+    await bench.store(tmp_path, 30, metadata={b"k": b"\xff" * 65_000})
+    listed: list[int] = []
+    after, more = 0, True
+    while more:
+        answer = await bench.ask(command="list", after=after)
+        after, more = answer["after"], answer["more"]
+        listed += [entry["id"] for entry in answer["entries"]]
+        assert len(json.dumps(answer)) < 2 * PAGE_EXTENT
+    assert listed == list(range(1, 31))
+    assert (await bench.ask(command="hold", all=True)) == {"changed": 30}
+    await bench.queue.close()
+    stored = SQLiteQueue.open_readonly(tmp_path / "q")
+    try:
+        pages = [stored.page({}, 1000)]
+        while (after := pages[-1].after) is not None:
+            pages.append(stored.page({}, 1000, after))
+        assert [entry.id for page in pages for entry in page.entries] == listed
+        assert max(len(page.entries) for page in pages) == 3
+    finally:
+        stored.close()
 
 
 async def test_show(bench: Bench, tmp_path: Path) -> None:
