@@ -59,6 +59,7 @@ def check_references(document: Document, folder: Path) -> None:
         check_address(document, (*path, "address"))
     for path in document.each("resolver", "servers"):
         check_address(document, path)
+    check_fixed_hosts(document)
     check_script_network(document)
     check_hooks(document, folder)
     check_state(document)
@@ -110,6 +111,13 @@ def check_address(document: Document, path: KeyPath) -> None:
         ipaddress.ip_address(text)
     except ValueError:
         document.findings.error("address", f"{text!r} is not an IP address", document.value_span(path))
+
+
+def check_fixed_hosts(document: Document) -> None:
+    hosts = document.get("resolver", "hosts")
+    for name in hosts if isinstance(hosts, dict) else ():
+        for path in document.each("resolver", "hosts", name):
+            check_address(document, path)
 
 
 def check_server(document: Document, server: KeyPath, folder: Path) -> None:
