@@ -6,6 +6,7 @@ They stay claimed, and cost one number each: nothing is written for them.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 
 from hsl.runtime.policies import Blocked
@@ -18,11 +19,11 @@ MAX_WAITING = 10_000  # for one thing, of each priority
 
 
 class Parking:
-    """Waiting lists by what is waited for, and by priority. Times are monotonic."""
+    """Waiting lists by what is waited for, and by priority. Times are monotonic, but for when entries end (UTC)."""
 
     def __init__(self) -> None:
         self.lists: dict[tuple[Key, int], deque[tuple[Lane, int]]] = {}
-        self.ids: set[int] = set()
+        self.ids: dict[int, tuple[Lane, float]] = {}  # with the time after which it must not wait
         self.due: list[tuple[float, Key, float]] = []  # a heap: when to look at a list, and how long for each entry
         self.timed: set[Key] = set()  # lists that stand in it
 
@@ -32,13 +33,13 @@ class Parking:
     def __contains__(self, entry_id: object) -> bool:
         return entry_id in self.ids
 
-    def park(self, lane: Lane, entry_id: int, blocked: Blocked) -> bool:
-        """Let an entry wait; False when there is no room for it."""
+    def park(self, lane: Lane, entry_id: int, blocked: Blocked, end: float = math.inf) -> bool:
+        """Let an entry wait, until `end` at most; False when there is no room for it."""
         waiting = self.lists.setdefault((blocked.key, lane.priority), deque())
         if len(waiting) >= MAX_WAITING or len(self.ids) >= MAX_ENTRIES:
             return False
         waiting.append((lane, entry_id))
-        self.ids.add(entry_id)
+        self.ids[entry_id] = lane, end
         self._look_at(blocked.key, blocked.until, blocked.step)
         return True
 
@@ -49,7 +50,7 @@ class Parking:
 
     def forget(self, entry_id: int) -> None:
         """The entry is somewhere else now."""
-        self.ids.discard(entry_id)
+        self.ids.pop(entry_id, None)
 
     def free(self, key: Key, count: int | None = 1) -> list[tuple[Lane, int]]:
         """The first entries that wait for this, those with priority before the others; all of them without a count."""
@@ -58,8 +59,7 @@ class Parking:
             waiting = self.lists.get((key, priority))
             while waiting and (count is None or len(freed) < count):
                 lane, entry_id = waiting.popleft()
-                if entry_id in self.ids:
-                    self.ids.discard(entry_id)
+                if self.ids.pop(entry_id, None) is not None:
                     freed.append((lane, entry_id))
             if not waiting:
                 self.lists.pop((key, priority), None)
@@ -78,6 +78,23 @@ class Parking:
             if any((key, priority) in self.lists for priority in PRIORITIES):
                 self._look_at(key, now + step, step)
         return freed
+
+    def free_ended(self, now: float) -> list[tuple[Lane, int]]:
+        """What has waited as long as it may (UTC wall seconds), whatever it waits for."""
+        ended = [(lane, entry_id) for entry_id, (lane, end) in self.ids.items() if end < now]
+        for _, entry_id in ended:
+            del self.ids[entry_id]
+        if ended:
+            self._tidy()
+        return ended
+
+    def _tidy(self) -> None:
+        """Make room in the lists: what is somewhere else by now no longer stands in them."""
+        self.lists = {
+            place: left
+            for place, waiting in self.lists.items()
+            if (left := deque(item for item in waiting if item[1] in self.ids))
+        }
 
     def next_due(self) -> float | None:
         """When to look again."""

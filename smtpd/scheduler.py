@@ -34,7 +34,7 @@ from hsl.runtime.model import (
     Mail,
     QueueEntry,
 )
-from hsl.runtime.policies import Blocked, Permit, QueuePolicies, Rule
+from hsl.runtime.policies import FREE, Blocked, Permit, QueuePolicies, Rule
 from hsl.runtime.policyfields import Key, facts_of
 from hsl.runtime.protocols import Clock, Queue, QueueFull, QueueUnavailable, Slots
 from hsl.runtime.verdict import Verdict
@@ -245,6 +245,7 @@ class Scheduler:
         self._prepared: dict[int, Prepared] = {}  # of entries that a mail host's policy holds back
         self._changed = False  # policies have
         self._reconsidered = -math.inf
+        self._aged = -math.inf  # when what waits was last looked at for its age
         self._wake = asyncio.Event()
         self._flowing = asyncio.Event()  # cleared while a result cannot be committed
         self._flowing.set()
@@ -315,6 +316,7 @@ class Scheduler:
             try:
                 self._requeue_freed(self.parking.free_due(self.clock.monotonic()))
                 self._reconsider()
+                self._free_aged()
                 await self._claim()
                 self._start_ready({})
                 if self._surplus:
@@ -390,7 +392,7 @@ class Scheduler:
                 self._prepared.pop(entry_id, None)
                 self.queue.release(entry_id)
                 continue
-            permit = self.policies.admit(facts_of(entry))
+            permit = FREE if self._too_old(entry) else self.policies.admit(facts_of(entry))
             if isinstance(permit, Blocked):
                 self.lanes.done(lane)
                 self._park(lane, entry, permit)
@@ -401,7 +403,7 @@ class Scheduler:
 
     def _park(self, lane: Lane, entry: QueueEntry, blocked: Blocked) -> None:
         """Let an entry wait in memory, or on disk when there are too many."""
-        if not self.parking.park(lane, entry.id, blocked):
+        if not self.parking.park(lane, entry.id, blocked, self._end_of(entry)):
             self._prepared.pop(entry.id, None)
             self._surplus.append(entry)
             self.wake()
@@ -421,6 +423,13 @@ class Scheduler:
             self._changed, self._reconsidered = False, now
             self._requeue_freed(self.parking.free_all())
 
+    def _free_aged(self) -> None:
+        """Age ends everything: nothing waits for a policy any longer than for a destination."""
+        now = self.clock.monotonic()
+        if now >= self._aged + RECHECK:
+            self._aged = now
+            self._requeue_freed(self.parking.free_ended(self.clock.time()))
+
     def _requeue_freed(self, freed: list[tuple[Lane, int]]) -> None:
         for lane, entry_id in freed:
             self.lanes.add(lane, entry_id)
@@ -434,7 +443,7 @@ class Scheduler:
             permit=permit,
             lane=lane,
             holder=f"{self.hostname}/{entry.id}/{self._attempts}",
-            route=self.transports.route(entry.transportid) or self.transports.fallback(entry.transportid),
+            route=self._route(entry),
             metadata=dict(entry.metadata),
         )
         timer = asyncio.get_running_loop().call_later(self.patience, self._slowed, work)
@@ -670,8 +679,18 @@ class Scheduler:
 
     # Decisions
 
+    def _route(self, entry: QueueEntry) -> Route:
+        return self.transports.route(entry.transportid) or self.transports.fallback(entry.transportid)
+
+    def _end_of(self, entry: QueueEntry) -> float:
+        """When its time is over (UTC wall seconds)."""
+        return entry.ts + self._route(entry).retry.expire
+
+    def _too_old(self, entry: QueueEntry) -> bool:
+        return self.clock.time() > self._end_of(entry)
+
     def _expired(self, work: Work) -> bool:
-        return self.clock.time() - work.entry.ts > work.route.retry.expire
+        return self.clock.time() > work.entry.ts + work.route.retry.expire
 
     def _over(self, work: Work, outcome: Outcome) -> Reason | None:
         """Why an entry may not be queued again. Age counts for itself: a script may leave the retry count alone."""

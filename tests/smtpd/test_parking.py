@@ -60,6 +60,24 @@ def test_what_is_elsewhere_is_not_freed() -> None:
     assert ids(waiting.free(("a",))) == [2]
 
 
+def test_what_has_waited_long_enough_is_freed_whatever_it_waits_for() -> None:
+    waiting = Parking()
+    for number, key, end in ((1, "a", 50.0), (2, "a", 60.0), (3, "b", 40.0)):
+        waiting.park(LANE, number, blocked(key, until=1e9), end)
+    assert ids(waiting.free_ended(40.0)) == []
+    assert ids(waiting.free_ended(50.5)) == [1, 3]
+    assert ids(waiting.free(("a",), None)) == [2]
+    assert len(waiting) == 0
+
+
+def test_what_has_waited_long_enough_leaves_room() -> None:
+    waiting = Parking()
+    for number in range(parking.MAX_WAITING):
+        waiting.park(LANE, number, blocked("a"), 50.0)
+    assert len(waiting.free_ended(51.0)) == parking.MAX_WAITING
+    assert waiting.park(LANE, parking.MAX_WAITING, blocked("a"))
+
+
 def test_lists_are_limited() -> None:
     waiting = Parking()
     for number in range(parking.MAX_WAITING):

@@ -34,7 +34,7 @@ from hsl.runtime.protocols import BackendUnavailable, QueueFull, QueueUnavailabl
 from hsl.runtime.verdict import Verdict
 from hsl.smtpd.config import Config
 from hsl.smtpd.lanes import FIRST_WIDTH, Lane
-from hsl.smtpd.scheduler import LANE_LIMIT, Scheduler
+from hsl.smtpd.scheduler import LANE_LIMIT, RECHECK, Scheduler
 from hsl.smtpd.transports import TransportTable
 from hsl.source import Source, Span
 
@@ -1211,6 +1211,23 @@ async def test_a_suspended_entry_waits_unchanged_and_without_a_script() -> None:
         world.at(START + 60)
         await until(lambda: number not in world.queue.stored)
         assert len(world.deliverer.plans) == 2
+
+
+async def test_a_suspended_entry_ends_by_age() -> None:
+    day = 86400.0
+    async with World() as world:
+        world.pre("try")
+        hold_reports(world)
+        world.scheduler.policies.suspend(Match.of({"recipientdomain": "r.example"}), 9 * day, "", True)
+        number = world.add()
+        await until(lambda: number in world.scheduler.parking)
+        world.at(START + day)
+        await asyncio.sleep(0.02)
+        assert number in world.scheduler.parking
+        world.at(START + day + RECHECK)
+        await until(lambda: number not in world.queue.stored)
+        assert [report.recipient.path for report in world.reports()] == [b"s@s.example"]
+        assert all(plan.recipient.path != b"r@r.example" for plan in world.deliverer.plans)
 
 
 async def test_a_suspension_that_is_lifted_lets_go_at_once() -> None:
