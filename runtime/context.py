@@ -311,6 +311,9 @@ class Context:
     def serial(self) -> bytes:
         return string(self.services.serial)
 
+    def hostname(self) -> bytes:
+        return string(self.services.hostname)
+
     async def queue_mail(
         self, message: bytes, sender: Value, recipient: Value, transportid: bytes, options: Array | None
     ) -> Array:

@@ -499,7 +499,7 @@ class PrivDrop(Section):
 class Environment(Section):
     """The processes, and whom they say they are."""
 
-    hostname: str = Field(default_factory=socket.gethostname)  # in the banner, Received, HELO and notifications
+    hostname: str = Field(default_factory=socket.gethostname)  # in the banner, Received, HELO, reports, gethostname()
     workers: Workers = 1  # processes on the same ports; several need state.backend redis
     privdrop: PrivDrop | None = None  # default: the workers stay who started them
     umask: FileMask | None = None  # of the workers, octal, like 0027; default: as it was

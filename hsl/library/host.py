@@ -40,6 +40,13 @@ class HasSerial(Protocol):
 
 
 @runtime_checkable
+class HasHostname(Protocol):
+    """A host whose installation has a name of its own. Without it, the system's."""
+
+    def hostname(self) -> bytes: ...
+
+
+@runtime_checkable
 class QueuesMail(Protocol):
     """A host with a mail queue and an SMTP client. Both raise ScriptError for wrong addresses, options and names.
 

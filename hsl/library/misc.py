@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hsl.builtins import Chapter
 from hsl.errors import ScriptError, near
-from hsl.library.host import HasSerial, Logs
+from hsl.library.host import HasHostname, HasSerial, Logs
 
 if TYPE_CHECKING:
     from hsl.run import Run
@@ -41,16 +41,20 @@ def serial(run: Run) -> bytes:
         identity = b""
     from hashlib import sha256
 
-    return sha256(b"serial\0" + (identity or gethostname())).hexdigest()[:16].encode()
+    return sha256(b"serial\0" + (identity or system_name())).hexdigest()[:16].encode()
 
 
 @chapter.function("gethostname")
-def gethostname() -> bytes:
-    """Return the hostname of the installation.
+def gethostname(run: Run) -> bytes:
+    """Return the hostname of the installation: on a gateway `environment.hostname`, otherwise the system's.
 
     Example:
         echo gethostname();
     """
+    return run.host.hostname() if isinstance(run.host, HasHostname) else system_name()
+
+
+def system_name() -> bytes:
     return os.fsencode(os.uname().nodename)
 
 

@@ -48,7 +48,7 @@ class ServerOptions(Options):
 
     host: bytes | None = option(None, "The host or IP address; by default `lookup-mx`: those of the recipient's MX.")
     port: int = option(25, "The TCP port.")
-    helo: bytes | None = option(None, "The HELO name; by default this system's.")
+    helo: bytes | None = option(None, "The HELO name; by default gethostname().")
     sourceip: bytes | None = option(None, "The source address: an IP address, or `netaddr:ID`.")
     sourceipid: bytes | None = option(None, "The id of a source address.")
     nonlocal_source: bool = option(False, "Allow a source address that this system does not have.")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import re
-import socket
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hsl.errors import ScriptError, near
 from hsl.library.channels import Channel, LineReader, TLSChannel, deadline_of, dial
+from hsl.library.misc import gethostname
 from hsl.library.network import NetworkError, network_of
 from hsl.library.protocols import TLS_MODES, ServerOptions
 from hsl.library.sockets import bind_source
@@ -109,7 +109,7 @@ def read_settings(run: Run, function: str, options: ServerOptions) -> Settings:
     check_word(function, "protocol", options.protocol, ("smtp", "lmtp"))
     if not 1 <= options.port <= 65535:
         raise ScriptError(f"{function}(): option port: wanted 1 to 65535, got {options.port}")
-    helo = socket.gethostname() if options.helo is None else options.helo.decode("utf-8", "replace")
+    helo = (gethostname(run) if options.helo is None else options.helo).decode("utf-8", "replace")
     if not WORD.match(helo):
         raise ScriptError(f"{function}(): option helo: wanted a host name, got {helo!r}")
     return Settings(

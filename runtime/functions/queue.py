@@ -38,7 +38,7 @@ class PolicyLimits(Options):
     rate: Array | None = option(None, "How many deliveries in how many seconds: [messages, seconds].")
     connectinterval: float | bytes | None = option(None, "From one delivery to the next.", unit="seconds")
     tag: bytes | None = option(None, "A name for what it is about, up to 32 bytes.")
-    cluster: bool = option(True, "Taken and not used: policies are those of this process.")
+    cluster: bool = option(True, "Taken and not used: policies hold in all workers.")
     properties: Array | None = option(None, "What post-delivery is to see of it, beside its limits.")
     stop: bool = option(False, "Policies of other fields that came later do not count what this one counts.")
 

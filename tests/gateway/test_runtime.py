@@ -35,6 +35,8 @@ switch ($recipientlocalpart)
         Reject(json_encode(queue_quota("q")));
     case "serial":
         Reject(serial());
+    case "hostname":
+        Reject(gethostname());
     case "suspend":
         queue_suspend(["recipientdomain" => "held.example"], 3600, ["tag" => "test"]);
         Reject("done");
@@ -248,6 +250,10 @@ def test_a_suspension_holds_until_it_is_lifted_also_over_a_reload(site: Site) ->
     site.wait_arrived("x@held.example")
     again = hsl("queue", "lift", "-c", gateway.config, str(rule["id"]))
     assert (again.returncode, again.stderr) == (1, f"Error: there is no suspension or policy {rule['id']}\n")
+
+
+def test_the_name_of_the_installation(site: Site) -> None:
+    assert site.say("hostname@good.example") == "gateway.example.net"
 
 
 def test_a_rate_policy(site: Site) -> None:

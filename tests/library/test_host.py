@@ -1,7 +1,9 @@
-"""Functions that act on the host, with and without one: sleep, clocks, log, serial number."""
+"""Functions that act on the host, with and without one: sleep, clocks, log, serial number, name."""
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 import uuid
 from typing import Any
@@ -30,6 +32,9 @@ class Host:
 
     def serial(self) -> bytes:
         return b"00000042"
+
+    def hostname(self) -> bytes:
+        return b"mx.example.com"
 
 
 @pytest.mark.asyncio
@@ -95,6 +100,7 @@ def test_syslog_without_a_host_is_an_echo(call: Any, output: list[bytes]) -> Non
 def test_the_installation(call: Any, make_run: Any) -> None:
     assert call("serial", run=make_run(Host())) == b"00000042"
     assert call("serial") == call("serial") != b""
-    assert call("gethostname") != b""
+    assert call("gethostname", run=make_run(Host())) == b"mx.example.com"
+    assert call("gethostname") == os.fsencode(socket.gethostname())
     assert uuid.UUID(call("uuid").decode()).version == 4
     assert call("uuid") != call("uuid")

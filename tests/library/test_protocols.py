@@ -170,6 +170,17 @@ def test_lmtp_and_sources_by_id() -> None:
     assert smtp.commands[0].startswith(b"LHLO ")
 
 
+def test_the_helo_name_is_the_installations() -> None:
+    smtp = Peer()
+
+    class Named(Host):
+        def hostname(self) -> bytes:
+            return b"mx.example.com"
+
+    assert ask(smtp, RCPT, Named()) == ["1"]
+    assert smtp.commands[0] == b"EHLO mx.example.com"
+
+
 def test_a_source_of_the_other_family_and_a_foreign_one() -> None:
     assert ask(Peer(), '$server += ["sourceip" => "::1"];' + RCPT) == ["-1"]
     assert ask(Peer(), '$server += ["sourceip" => "192.0.2.9"];' + RCPT) == ["-1"]
