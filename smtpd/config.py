@@ -45,7 +45,8 @@ def read_bytes(value: object) -> object:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(read_seconds), Field(ge=0)]
+MAX_SECONDS = 10 * 365 * 86400.0  # of any time: dates that follow from it can be written
+Seconds = Annotated[float, BeforeValidator(read_seconds), Field(ge=0, le=MAX_SECONDS)]
 Bytes = Annotated[int, BeforeValidator(read_bytes), Field(ge=0)]
 
 

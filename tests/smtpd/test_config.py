@@ -69,6 +69,7 @@ BAD = [
     ("id: group", "id: group\n    dsn: {transport: x}", "10:22", "unknown transport 'x'", "known: fast"),
     ("127.0.0.2", "127.0.0.256", "14:22", "'127.0.0.256' is not an IP address", ""),
     ("servers:", "resolver: {hosts: {mx: [localhost]}}\nservers:", "2:25", "'localhost' is not an IP address", ""),
+    ("id: group", "id: group\n    retry: {expire: 4000d}", "10:21", "'4000d', wanted at most 3.1536e+08", ""),
     ("2525", "99999", "4:24", "servers[0].listeners[0].port: '99999', wanted at most 65535", ""),
     ("2525", "025", "4:24", "wanted a whole number, got '025'", "write 25"),
     ("2525", "0o25", "4:24", "wanted a whole number, got '0o25'", ""),
