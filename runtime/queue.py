@@ -29,6 +29,7 @@ from hsl.runtime.spool import (
     ROW_LIMIT,
     SCHEMA_VERSION,
     BodyGone,
+    BodyUnreadable,
     Job,
     NewMail,
     QueueError,
@@ -38,7 +39,7 @@ from hsl.runtime.spool import (
     StoredBody,
 )
 
-__all__ = ["BodyGone", "QueueClosed", "QueueError", "QueueLocked", "ReadonlyQueue", "SQLiteQueue"]
+__all__ = ["BodyGone", "BodyUnreadable", "QueueClosed", "QueueError", "QueueLocked", "ReadonlyQueue", "SQLiteQueue"]
 
 GROUP = 256  # jobs of one transaction
 BUSY = 0.010  # seconds after a commit in which another job means load

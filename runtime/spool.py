@@ -106,6 +106,14 @@ class BodyGone(LookupError):
     """A body that is no longer stored: its last entry was deleted."""
 
 
+class QueueDamaged(QueueUnavailable):
+    """What SQLite found within its file makes no sense: that may be all of it, or one row."""
+
+
+class BodyUnreadable(LookupError):
+    """A body that the database does not give: it is damaged, or locked."""
+
+
 def read_rows(connection: sqlite3.Connection, condition: str = "", *values: int) -> Iterator[Row]:
     """Rows of entries, in the order of ids."""
     return connection.execute(f"SELECT {', '.join(COLUMNS)} FROM entry {condition} ORDER BY id", values)
@@ -179,7 +187,9 @@ def failure(error: Exception) -> Exception:
     if is_full(error):
         known = QueueFull(f"the disk of the queue is full: {error}")
     elif isinstance(error, sqlite3.Error) and primary_code(error) in DATABASE_CODES:
-        known = QueueUnavailable(f"the queue's database cannot be written: {error}")
+        damaged = primary_code(error) == sqlite3.SQLITE_CORRUPT
+        kind = QueueDamaged if damaged else QueueUnavailable
+        known = kind(f"the queue's database cannot be written: {error}")
     else:
         return error
     known.__cause__ = error
@@ -294,9 +304,12 @@ class Reader:
         return StoredBody(self, body_id, size)
 
     def find(self, body_id: int) -> bytes | Path:
-        """A small body's bytes or a large one's file. Raises BodyGone."""
-        with self._lock:  # fetchall ends the read transaction: an open one would keep the WAL from shrinking
-            rows = self._connection.execute("SELECT file, data FROM body WHERE id = ?", (body_id,)).fetchall()
+        """A small body's bytes or a large one's file. Raises BodyGone, BodyUnreadable."""
+        try:
+            with self._lock:  # fetchall ends the read transaction: an open one would keep the WAL from shrinking
+                rows = self._connection.execute("SELECT file, data FROM body WHERE id = ?", (body_id,)).fetchall()
+        except sqlite3.Error as error:
+            raise BodyUnreadable(f"body {body_id} cannot be read: {error}") from error
         if not rows:
             raise BodyGone(f"body {body_id} is no longer in the queue")
         file: str | None
@@ -319,7 +332,7 @@ class StoredBody:
     data: bytes | None = None  # of a body that is still in memory
 
     def chunks(self) -> Iterator[bytes]:
-        """Pieces of at most 64 KiB. Raises BodyGone when the message was deleted, OSError and sqlite3.Error."""
+        """Pieces of at most 64 KiB. Raises BodyGone when the message was deleted, BodyUnreadable, OSError."""
         found = self.reader.find(self.id) if self.data is None else self.data
         if isinstance(found, bytes):
             if found:
@@ -453,24 +466,30 @@ class Spool:
         """Commit a group in one transaction; when that fails, each job in its own. Each job with its error or None.
 
         A committed job's new entries have their ids; of a failed job nothing is left. QueueUnavailable is that of all
-        of them: no job is to blame, and each would wait as long for a lock.
+        of them: no job is to blame, and each would wait as long for a lock. A damaged body stays where it is when its
+        last entry goes: nothing else is to wait for it.
         """
         error = self._attempt(jobs)
-        if error is not None and len(jobs) > 1 and not isinstance(error, QueueUnavailable):
+        own = isinstance(error, QueueDamaged) or not isinstance(error, QueueUnavailable)
+        if error is not None and len(jobs) > 1 and own:
             return [outcome for job in jobs for outcome in self.commit([job])]
         if isinstance(error, QueueFull):
             self._checkpoint()  # what the WAL took may be just what a removal needs
             error = self._attempt(jobs)
+        elif isinstance(error, QueueDamaged):
+            error = self._attempt(jobs, leave_bodies=True)
         if error is not None:
             for job in jobs:
                 self._unlink(job)
         return [(job, error) for job in jobs]
 
-    def _attempt(self, jobs: Sequence[Job]) -> Exception | None:
+    def _attempt(self, jobs: Sequence[Job], *, leave_bodies: bool = False) -> Exception | None:
         try:
             changes = self._plan(jobs)
             self._connection.execute("BEGIN IMMEDIATE")
             self._write(changes)
+            if not leave_bodies:
+                self._execute(DELETE_BODY, [(body,) for body in changes.dead])
             self._connection.execute("COMMIT")
         except Exception as error:
             if self._connection.in_transaction:
@@ -478,6 +497,8 @@ class Spool:
                     self._connection.execute("ROLLBACK")
             return failure(error)
         self.transactions += 1
+        if leave_bodies and changes.dead:
+            self.log.error("queue-body-damaged", bodies=",".join(map(str, changes.dead)), left="in the database")
         self._adopt(changes)
         return None
 
@@ -503,6 +524,7 @@ class Spool:
         changes.rows += mail.rows
 
     def _write(self, changes: Changes) -> None:
+        """All but the removal of bodies whose last entry goes."""
         self._execute(INSERT_BODY, changes.bodies)
         self._execute(INSERT_ENTRY, changes.rows)
         self._execute(UPDATE_ENTRY, [(entry_id, *row) for entry_id, row in changes.updates.items()])
@@ -511,7 +533,6 @@ class Spool:
             changes.losses.update(json.loads(bodies))
         changes.dead = [body for body, lost in changes.losses.items() if lost == self._shared.get(body, 1)]
         self._execute(DELETE_ENTRY, deletes)
-        self._execute(DELETE_BODY, [(body,) for body in changes.dead])
 
     def _execute(self, statement: str, rows: Sequence[Row]) -> list[Row]:
         """Run a statement over all rows, in slices of 32, 16 … 1: few statements, and few distinct ones to prepare."""

@@ -24,7 +24,7 @@ from hsl.runtime.metrics import Metrics
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, QueueEntry
 from hsl.runtime.policies import QueuePolicies, Rule
 from hsl.runtime.protocols import QueueFull, QueueUnavailable
-from hsl.runtime.queue import BodyGone, QueueClosed, QueueView, SQLiteQueue
+from hsl.runtime.queue import BodyGone, BodyUnreadable, QueueClosed, QueueView, SQLiteQueue
 from hsl.smtpd.config import CONTROL_SOCKET, Config
 from hsl.smtpd.shards import Shards
 
@@ -118,6 +118,8 @@ def read_body(queue: QueueView, entry: QueueEntry) -> tuple[bytes, bool]:
                 break
     except BodyGone:
         raise ControlError(f"entry {entry.id} is gone") from None
+    except BodyUnreadable as error:
+        raise ControlError(f"the message of entry {entry.id}: {error}") from None
     except OSError as error:
         raise ControlError(f"cannot read the message of entry {entry.id}: {error.strerror}") from None
     return bytes(data[:MAX_BODY]), len(data) <= MAX_BODY

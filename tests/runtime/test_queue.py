@@ -18,7 +18,7 @@ from hsl.runtime.dsnrequest import DSNRequest
 from hsl.runtime.log import Log
 from hsl.runtime.model import ACTIVE, DEFER, HOLD, NULL_SENDER, Address, Mail, QueueEntry
 from hsl.runtime.protocols import Queue, QueueFull, QueueUnavailable
-from hsl.runtime.queue import BodyGone, QueueClosed, QueueError, QueueLocked, SQLiteQueue
+from hsl.runtime.queue import BodyGone, BodyUnreadable, QueueClosed, QueueError, QueueLocked, SQLiteQueue
 from hsl.runtime.rows import changing_row
 from hsl.runtime.spool import BODY_FILES, ROW_LIMIT, SCHEMA_VERSION, SHARD_IDS, Reader
 
@@ -764,6 +764,34 @@ async def test_a_start_reads_no_bodies(tmp_path: Path) -> None:
     async with opened(tmp_path):
         plan = rows(tmp_path, f"EXPLAIN QUERY PLAN {BODY_FILES}")
         assert "COVERING INDEX body_file" in str(plan[0])
+
+
+async def test_a_body_of_which_a_page_is_damaged(tmp_path: Path) -> None:
+    """Its mail can leave the queue, and no other waits for it."""
+    lines: list[str] = []
+    async with opened(tmp_path) as queue:
+        await queue.apply(store=[mail(b"QQQQQQQQ" * 6000), mail(b"QQQQQQQQ" * 6000)])
+    damage(tmp_path / "queue.db", b"QQQQQQQQ")
+    async with opened(tmp_path, lines) as queue:
+        damaged, whole = queue.entries()
+        with pytest.raises(BodyUnreadable, match="body 1 cannot be read: database disk image is malformed"):
+            list(queue.body(damaged).chunks())
+        assert read(queue, whole) == b"QQQQQQQQ" * 6000
+        await asyncio.gather(queue.apply(delete=[damaged.id]), *(queue.apply(store=[mail()]) for _ in range(5)))
+        await queue.apply(delete=[whole.id])
+        assert [line for line in lines if "queue-body-damaged" in line and "bodies=1 " in line]
+    async with opened(tmp_path) as queue:
+        assert [stored.id for stored in queue.entries()] == [3, 4, 5, 6, 7]
+    assert rows(tmp_path, "SELECT min(id), count(*) FROM body") == [(1, 6)]
+
+
+def damage(database: Path, content: bytes) -> None:
+    """Let the first overflow page that is full of this content lead to a page which is not there."""
+    data = bytearray(database.read_bytes())
+    size = int.from_bytes(data[16:18], "big")
+    page = next(at for at in range(0, len(data), size) if data[at + 4 : at + size].count(content) > size // 16)
+    data[page : page + 4] = b"\x7f\xff\xff\xff"
+    database.write_bytes(data)
 
 
 async def test_orphans_are_removed_at_start(tmp_path: Path) -> None:
