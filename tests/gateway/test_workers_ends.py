@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
-from gateway import DEADLINE, Gateway, hsl, submit
+from gateway import DEADLINE, Gateway, hsl, submit, write_gateway
 from servers import RedisServer, free_port, smtp_sink
 from workers import PUT_OFF, send_to_each, worker_of, write_workers
 
@@ -81,6 +83,22 @@ def test_fewer_workers_adopt_the_shards_and_more_take_them_back(tmp_path: Path, 
             gateway.ask("retry", all=True)
             assert len(sink.wait(len(owners) + 1)) == len(ids) + 1
             gateway.wait_drained()
+
+
+@pytest.mark.parametrize("deaths", [2, pytest.param(5, marks=pytest.mark.full)])
+def test_the_last_worker_is_started_again_later_each_time(tmp_path: Path, deaths: int) -> None:
+    """At once, then after 1, 2, 4, 8 seconds; it is never given up."""
+    with Gateway(write_gateway(tmp_path, PUT_OFF)) as gateway:
+        for death in range(1, deaths + 1):
+            os.kill(gateway.workers()[0], signal.SIGKILL)
+            gateway.wait_for(r" worker-started worker=0 ", death + 1)
+        died = re.findall(r"^(\S+) error worker-died worker=0 .* again=(\S+)$", gateway.output(), re.M)
+        started = re.findall(r"^(\S+) info worker-started worker=0 ", gateway.output(), re.M)[1:]
+        assert [float(again) for _, again in died] == [0, 1, 2, 4, 8][:deaths]
+        for (end, again), begin in zip(died, started, strict=True):
+            waited = datetime.fromisoformat(begin) - datetime.fromisoformat(end)
+            assert waited.total_seconds() > float(again) - 0.01
+        assert gateway.send("joe@one.example", "bob@example.org")[0] == 250
 
 
 @pytest.mark.full
