@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hsl.errors import CompileError
+from hsl.runtime.clock import SystemClock
 from hsl.runtime.log import Log
 from hsl.runtime.metrics import Family, gauge
 from hsl.runtime.queue import QueueLocked
@@ -24,6 +25,7 @@ from hsl.smtpd.channel import Lost, Message, Refused
 from hsl.smtpd.config import Config
 from hsl.smtpd.configfile import LoadedConfig, load_config
 from hsl.smtpd.control import ControlServer, control_path
+from hsl.smtpd.keptrules import KeptRules
 from hsl.smtpd.keyfiles import key_paths, read_keys
 from hsl.smtpd.listeners import BindError, bind_listeners
 from hsl.smtpd.monitor import Monitor, endpoint
@@ -66,7 +68,7 @@ class Supervisor:
         self.ready = False
         self.files: Mapping[str, Any] = {}  # the scripts of the running set
         self.names: list[str] = []
-        self.rules: dict[str, tuple[Message, float]] = {}  # of scripts, and when they end (monotonic)
+        self.rules = KeptRules(SystemClock())
         self.watch = Watch()
         self.board: Board | None = None
         self.deaths = 0
@@ -192,7 +194,7 @@ class Supervisor:
             adopts=worker.adopts,
             salt=self.board.salt.hex() if self.board else "",
         )
-        for message in self._current_rules():
+        for message in self.rules.current():
             worker.tell("rule", **message)
         worker.ready = True
         assert worker.process is not None
@@ -299,9 +301,9 @@ class Supervisor:
         if name == "others":
             return {"answers": await self._ask_others(worker, message["question"])}
         if name == "rule":
-            self.rules[message["id"]] = message, time.monotonic() + message["ttl"]
+            self.rules.keep(message)
         elif name == "lift":
-            self.rules.pop(message["id"], None)
+            self.rules.lift(message["id"])
         for other in self.living():
             if other is not worker and other.ready:
                 other.tell(name, **message)
@@ -314,11 +316,6 @@ class Supervisor:
             if not other.ready:
                 raise Refused(f"worker {other.number} is not running")
         return list(await asyncio.gather(*(other.ask("question", ANSWER, **question) for other in others)))
-
-    def _current_rules(self) -> list[Message]:
-        now = time.monotonic()
-        self.rules = {key: (message, ends) for key, (message, ends) in self.rules.items() if ends > now}
-        return [message | {"ttl": ends - now} for message, ends in self.rules.values()]
 
     def families(self) -> Iterable[Family]:
         """The supervisor's own metrics."""
