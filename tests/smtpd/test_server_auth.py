@@ -246,6 +246,19 @@ async def test_starttls(bench, certificate, trust):
     assert b"ESMTPSA" in bench.stage.traces[0]
 
 
+async def test_tls_begins_anew(bench, certificate, trust):
+    """RFC 3207 4.2: neither the login from before the handshake counts, nor what was begun of a mail."""
+    bench.runner.stages["auth"] = ACCEPT
+    await bench.start(tls=certificate, **CLEAR)
+    client = await bench.greeted()
+    await client.play(f"C: AUTH PLAIN {GOOD}\nS: 235\nC: MAIL FROM:<>\nS: 250\nC: RCPT TO:<a@b.example>\nS: 250")
+    await client.play("C: STARTTLS\nS: 220")
+    await client.start_tls(trust)
+    await client.play("C: RCPT TO:<a@b.example>\nS: 503\nC: DATA\nS: 503\nC: EHLO c.example\nS: 250")
+    await client.play("C: MAIL FROM:<>\nS: 250\nC: RCPT TO:<a@b.example>\nS: 550 5.7.1 Relaying is not permitted")
+    await client.play(f"C: RSET\nS: 250\nC: AUTH PLAIN {GOOD}\nS: 235")
+
+
 async def test_implicit_tls(bench, certificate, trust):
     bench.runner.stages["auth"] = ACCEPT
     await bench.start(tls=certificate, listeners=[{"port": 0, "implicit_tls": True}, {"port": 0}])
