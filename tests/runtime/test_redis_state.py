@@ -225,6 +225,24 @@ async def test_outage(tmp_path: Path, outage: str) -> None:
     assert events == [["warning", "redis-down"], ["info", "redis-up"]]
 
 
+async def test_nobody_is_asked_for_a_second_after_a_failure(tmp_path: Path) -> None:
+    """Scripts do not wait one after the other for a server that has just not answered."""
+    clock = SettableClock()
+    with RedisServer(tmp_path) as server:
+        state = await RedisState.connect(server.url, "t:", 10.0, Log(write=[].append), clock)
+        try:
+            server.kill()
+            await fail_in_time(state, 1)
+            server.start()
+            for _ in range(3):
+                with pytest.raises(BackendUnavailable):
+                    await state.rates.rate(b"ns", b"e", 1, HOUR)
+            clock.elapsed += 1
+            assert await state.rates.rate(b"ns", b"e", 1, HOUR) is True
+        finally:
+            await state.close()
+
+
 async def test_500_calls_at_the_moment_of_the_outage(tmp_path: Path) -> None:
     lines: list[str] = []
     with RedisServer(tmp_path) as server:

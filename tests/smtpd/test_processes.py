@@ -230,6 +230,16 @@ def test_every_worker_has_a_socket_on_the_same_port(workers: int) -> None:
         close_listeners(made)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_all_addresses_of_ipv6_are_not_those_of_ipv4(workers: int) -> None:
+    """Whatever the system's default is."""
+    made = bind_listeners(config_of(address="::"), workers)
+    try:
+        assert [bound.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) for bound in made[0]["in"]] == [1]
+    finally:
+        close_listeners(made)
+
+
 def test_a_port_that_others_would_share_is_not_taken() -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
