@@ -96,6 +96,23 @@ def test_connection_limits_count_all_workers(tmp_path: Path, redis: RedisServer)
             client.close()
 
 
+def test_failed_logins_count_in_all_workers(tmp_path: Path, redis: RedisServer) -> None:
+    """Ten in an hour, or a few more while the others are told; not ten for each worker."""
+    server = {"auth": {"without_tls": True}, "limits": {"auth_failures_per_ip": 10}}
+    with Gateway(write_workers(tmp_path, redis, {"auth": "Reject();"}, server=server)) as gateway:
+        codes: list[int] = []
+
+        def refusing() -> set[str]:
+            """The workers that let this client try no more."""
+            with gateway.client() as client:
+                codes.append(client.docmd("AUTH PLAIN AGpvZQBzZWNyZXQ=")[0])
+            return set(re.findall(r" verdict stage=auth action=defer code=421 .* worker=(\d)$", gateway.output(), re.M))
+
+        wait_until(lambda: refusing() == {"0", "1"}, lambda: f"refusals of both workers, not {codes[:20]}")
+        assert 10 <= codes.count(535) < 16
+        assert set(codes) == {535, 421}
+
+
 def test_rules_of_one_worker_hold_in_all(tmp_path: Path, redis: RedisServer) -> None:
     rcptto = """
         if ($senderdomain == "suspend.example")

@@ -233,6 +233,20 @@ async def test_the_cache_keeps_good_and_bad_answers_but_no_failures() -> None:
         assert server.asked.count(("two.example", "MX")) == 2
 
 
+async def test_no_answer_is_kept_for_more_than_an_hour() -> None:
+    """Whatever its TTL says."""
+    clock = Clock()
+    async with serve(ttl=86400) as server:
+        client = resolver(server, clock=clock)
+        await client.mx("two.example")
+        clock.now += 3599
+        await client.mx("two.example")
+        assert server.asked.count(("two.example", "MX")) == 1
+        clock.now += 2
+        await client.mx("two.example")
+        assert server.asked.count(("two.example", "MX")) == 2
+
+
 async def test_the_cache_is_bounded() -> None:
     async with serve() as server:
         client = resolver(server, size=3)

@@ -98,6 +98,7 @@ async def test_what_is_adopted_is_counted_claimed_and_changed_where_it_lies(tmp_
         assert await queue.adopt(1) == 3
         assert queue.metric("count") == 4
         assert queue.metric("count", {"recipient": [b"a@one.example"]}) == 1
+        assert await queue.measure("count", {}) == 4, "so do scripts count"
         assert queue.quota(b"q") == (1, 1)
         assert [entry.id for entry in await queue.claim(2, 2e9)] == [own, ids[0]]
         assert [queue.is_claimed(entry_id) for entry_id in (own, *ids)] == [True, True, False, False]
