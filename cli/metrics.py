@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from hsl.cli.queue import find_places, gateway
+from hsl.cli.queue import find_places, gateway, printable
 
 
 @click.command("metrics", context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,4 +15,5 @@ from hsl.cli.queue import find_places, gateway
 def command(config: Path, path: Path | None) -> None:
     """Print the metrics of a running gateway: its own, and what scripts count by metrics_*() and stat()."""
     with gateway(find_places(config, path), reading=False) as ask:
-        click.echo(ask({"command": "metrics"})["text"], nl=False)
+        text = ask({"command": "metrics"})["text"]
+        click.echo("\n".join(printable(line) for line in text.split("\n")), nl=False)

@@ -24,6 +24,7 @@ HELO = 'if ($senderhelo == "client.example.com") SetHELO("renamed.example.com");
 MAILFROM = """\
 stat("senders", [$senderdomain == "" ? "null" : "other" => 1]);
 if ($sender == "old@a.example") SetSender("new@a.example");
+metrics_set("of_a_peer", ["text" => "\\xc2\\x9b2J"], 1);
 """
 RCPTTO = """\
 if ($recipient == "old@good.example") SetRecipient("new@good.example");
@@ -143,6 +144,8 @@ def test_metrics(site: Site) -> None:
     done = hsl("metrics", "-c", site.gateway.config)
     assert done.returncode == 0, done.stderr
     assert 'connections_total{server="in"}' in done.stdout
+    assert 'of_a_peer{text="\\x9b2J"} 1\n' in done.stdout, "a control character would reach the terminal"
+    assert 'of_a_peer{text="\x9b2J"} 1\n' in text
 
 
 @pytest.mark.parametrize(
