@@ -30,10 +30,19 @@ def facts_of(entry: QueueEntry) -> dict[str, str]:
     """What is known of an entry in the queue."""
     return {
         "transportid": entry.transportid,
-        "recipientdomain": entry.recipient.host.decode("utf-8", "replace"),
-        "jobid": entry.jobid.decode("utf-8", "replace"),
-        "tenantid": entry.tenantid.decode("utf-8", "replace"),
+        "recipientdomain": text_of(entry.recipient.host),
+        "jobid": text_of(entry.jobid),
+        "tenantid": text_of(entry.tenantid),
     }
+
+
+def text_of(octets: bytes) -> str:
+    """Octets as text, those that are no UTF-8 too: as scripts' strings come in."""
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def octets_of(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 class Pattern(Protocol):
@@ -79,7 +88,7 @@ class Regex:
     pattern: regex.Pattern
 
     def matches(self, value: str) -> bool:
-        return self.pattern.matches(value.encode())
+        return self.pattern.matches(octets_of(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +129,7 @@ def read_pattern(name: str, text: str, lists: Lists | None) -> Pattern:
     if name not in FREE_TEXT and text[0] in "@#&" and not (text[0] == GROUP and name == "grouping"):
         return read_list(name, text, lists)
     if text.startswith("/"):
-        return Regex(compile_pattern(text.encode()))
+        return Regex(compile_pattern(octets_of(text)))
     if name in ADDRESSES:
         try:
             return Within(ipaddress.ip_network(text, strict=False))

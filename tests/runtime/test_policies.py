@@ -9,7 +9,7 @@ from hsl.regex import Pattern
 from hsl.runtime.clock import SettableClock
 from hsl.runtime.model import Address, QueueEntry
 from hsl.runtime.policies import Blocked, Limits, Permit, Policy, QueuePolicies, Rule, Share
-from hsl.runtime.policyfields import Grouping, Groupings, Match, read_pattern
+from hsl.runtime.policyfields import Grouping, Groupings, Match, facts_of, read_pattern
 
 HERE = {"transportid": "out", "recipientdomain": "one.example", "jobid": "j-1"}
 THERE = HERE | {"localip": "10.0.0.1", "remoteip": "192.0.2.7", "remotemx": "mx1.one.example"}
@@ -57,6 +57,16 @@ def test_fields(given: dict[str, str], matches: bool) -> None:
 def test_fields_that_cannot_be(given: dict[str, str], message: str) -> None:
     with pytest.raises(ScriptError, match=message):
         Match.of(given)
+
+
+@pytest.mark.parametrize("wanted", ["j\udcff", "/\\xff$/", "/\udcff/"])
+def test_octets_that_are_no_text(wanted: str) -> None:
+    """A script's strings are octets: what it reads of an entry it can name in a suspension."""
+    entry = QueueEntry("t", Address.of(b"a@b.example"), Address.of(b"c@d.example"), "out", jobid=b"j\xff")
+    match = Match.of({"jobid": wanted})
+    assert match.applies(facts_of(entry))
+    entry.jobid = b"j\xfe"
+    assert not match.applies(facts_of(entry))
 
 
 def test_a_suspension_ends_after_its_time() -> None:
