@@ -103,8 +103,13 @@ def test_the_last_worker_is_started_again_later_each_time(tmp_path: Path, deaths
 
 @pytest.mark.full
 def test_a_worker_that_keeps_dying_is_given_up_and_its_shard_adopted(tmp_path: Path, redis: RedisServer) -> None:
+    """Also what it had itself taken over, of workers that there no longer are."""
+    with Gateway(write_workers(tmp_path, redis, PUT_OFF, workers=4)) as gateway:
+        sent = (gateway.send("joe@one.example", "bob@example.org")[1] for _ in range(1000))
+        assert any(worker_of(text) == 3 for text in sent)
     path = write_workers(tmp_path, redis, PUT_OFF)
     with Gateway(path) as gateway:
+        gateway.wait_for(r" queue-adopted shard=3 .* worker=1\n")
         send_to_each(gateway)
         for death in range(1, 6):
             os.kill(gateway.workers()[1], signal.SIGKILL)
@@ -112,6 +117,7 @@ def test_a_worker_that_keeps_dying_is_given_up_and_its_shard_adopted(tmp_path: P
                 gateway.wait_for(r" worker-started worker=1 ", death + 1)
         gateway.wait_for(r" critical worker-given-up worker=1 ")
         gateway.wait_for(r" queue-adopted shard=1 ")
+        gateway.wait_for(r" queue-adopted shard=3 .* worker=0\n")
         before = gateway.queued()
         codes = [gateway.send("joe@one.example", "bob@example.org") for _ in range(6)]
         assert {worker_of(text) for _, text in codes} == {0}, "its socket is closed: nobody waits there"
