@@ -10,13 +10,12 @@ from hsl.run import Run
 from hsl.runtime.context import Context, text
 from hsl.runtime.functions.arguments import ALL_STAGES, host, is_integer
 from hsl.runtime.protocols import QUEUE_FILTERS
+from hsl.runtime.rates import MAX_COUNT, MAX_INTERVAL
 from hsl.values import Array, Value, to_string, type_name
 
 chapter = Chapter("State", stages=ALL_STAGES)
 LOWER_CASE = frozenset({"sender", "senderdomain", "recipient", "recipientdomain"})
 METADATA = "metadata."
-MAX_INTERVAL = 31 * 86400.0  # seconds
-MAX_COUNT = 10_000_000
 MAX_NAME = 1_000  # bytes of a namespace or an entry
 MAX_FILTER = 1_000  # values of one filter
 

@@ -99,7 +99,7 @@ WRONG = [
     ("rcptto", 'Accept(["transportid" => "archve"]);', "did you mean archive?"),
     ("rcptto", "Reject(1);", "Reject(): parameter 1 (reason): wanted array or string, got number"),
     ("rcptto", 'rate("a", "b", 1, 0);', "wanted seconds"),
-    ("rcptto", 'rate("a", "b", 20000000, 1);', "wanted 0 to 10000000"),
+    ("rcptto", 'rate("a", "b", 1000001, 1);', "parameter 3 (count): wanted 0 to 1000000, got 1000001"),
     ("rcptto", 'GetMailQueueMetric(["metric" => "size"]);', "wanted count or bytes"),
     ("rcptto", 'GetMailQueueMetric(["filter" => ["senderdomian" => "x"]]);', "did you mean senderdomain?"),
     ("rcptto", 'GetMailQueueMetric(["filter" => ["sender" => none]]);', "wanted string, got none"),
