@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 from smtp_peer import Peer
@@ -90,11 +91,68 @@ def test_many_connections_may_share_a_source_address() -> None:
         assert sock.getsockname() == ("127.0.0.1", 0)
 
 
+@pytest.mark.asyncio
+async def test_the_dot_does_not_wait_for_the_answer_to_what_went_before() -> None:
+    """Nagle's algorithm and a delayed ACK would cost 40 ms a message."""
+    deliverer = Deliverer(resolver=TableResolver(), hostname="gw.example", log=Log("debug", [].append))
+    async with Peer().serve() as peer, asyncio.timeout(DEADLINE):
+        plan = DeliveryPlan(SENDER, RECIPIENT, host="127.0.0.1", port=peer.port)
+        await deliverer.attempt(plan, QueueEntry("t", SENDER, RECIPIENT, "next"), BytesBody(TEXT))
+        [kept] = deliverer.pool.idle
+        assert kept.plain.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        await deliverer.close()
+
+
 def test_the_times_of_rfc_5321() -> None:
     times = Timeouts()
     wanted = (300, 300, 300, 120, 180, 600)
     assert (times.banner, times.mail, times.rcpt, times.data, times.block, times.dot) == wanted
     assert DeliveryPlan(SENDER, RECIPIENT).connect_timeout == 30
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("answer", ["200 taken", "252 taken", "299 taken"])
+async def test_any_2xx_after_the_dot_is_a_delivery(answer: str) -> None:
+    """Anything else would send the mail again to who has it."""
+    async with Peer(replies={"EOD": [answer]}).serve() as peer:
+        assert (await attempt(peer.port)).delivered
+
+
+@pytest.mark.asyncio
+async def test_ten_addresses_are_tried_in_an_attempt() -> None:
+    hosts = {name: [f"127.0.{number}.{last}" for last in range(1, 8)] for number, name in enumerate(("one", "two"), 1)}
+    resolver = TableResolver(hosts, {"to.example": ["one", "two"]})
+    deliverer = Deliverer(resolver=resolver, hostname="gw.example", log=Log("debug", [].append))
+    async with Peer(replies={"BANNER": ["554 no"]}).serve("0.0.0.0") as peer, asyncio.timeout(DEADLINE):
+        plan = DeliveryPlan(SENDER, RECIPIENT, port=peer.port)
+        tried = await deliverer.attempt(plan, QueueEntry("t", SENDER, RECIPIENT, "next"), BytesBody(TEXT))
+        await deliverer.close()
+        assert len(peer.sessions) == 10
+    assert (tried.remotemx, tried.remoteip) == ("two", "127.0.2.3")
+
+
+@pytest.mark.asyncio
+async def test_a_peer_that_stops_reading_keeps_no_connection() -> None:
+    """What is given up is thrown away: to wait until the rest has left would be to wait for ever."""
+    deliverer = Deliverer(
+        resolver=TableResolver(), hostname="gw.example", log=Log("debug", [].append), timeouts=Timeouts(block=0.3)
+    )
+    plan = DeliveryPlan(SENDER, RECIPIENT, host="127.0.0.1", port=0)
+    body = BytesBody(b"x" * 70 + b"\r\n" + b"x" * 16_000_000 + b"\r\n")
+    async with Peer(stall=100_000).serve() as peer, asyncio.timeout(DEADLINE):
+        plan.port = peer.port
+        before = connections_to(peer.port)
+        tried = await deliverer.attempt(plan, QueueEntry("t", SENDER, RECIPIENT, "next"), body)
+        assert tried.error is not None
+        assert tried.error.kind == "timeout"
+        await deliverer.close()
+        assert (before, connections_to(peer.port)) == (0, 0)
+
+
+def connections_to(port: int) -> int:
+    """How many sockets that somebody still has open are connected to a port."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(line[2].endswith(f":{port:04X}") and line[9] != "0" for line in lines)
 
 
 # --- a whole gateway
