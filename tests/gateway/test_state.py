@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gateway import Gateway, submit, wait_until, write_gateway
+from gateway import Gateway, hsl, submit, wait_until, write_gateway
 from servers import RedisServer
 
 RCPTTO = """\
@@ -68,6 +68,19 @@ def test_an_outage(tmp_path: Path, redis: RedisServer, outage: str) -> None:
         running.wait_for(r" redis-up .*failed_calls=\d+")
         assert (running.count(r" redis-down "), running.count(r" redis-up ")) == (1, 1)
         assert running.count(" script-error ") == 0, "an outage is logged once, not for each script that it stops"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_redis_that_forgets_is_refused(tmp_path: Path, workers: int) -> None:
+    """It would let mail through that a rate should hold back."""
+    with RedisServer(tmp_path, "--maxmemory-policy", "allkeys-lru") as redis:
+        path = write_gateway(
+            tmp_path, {}, state={"backend": "redis", "url": redis.url}, environment={"workers": workers}
+        )
+        done = hsl("serve", "-c", path)
+    assert done.returncode == 1
+    assert "has maxmemory-policy allkeys-lru" in done.stderr
+    assert " ready " not in done.stderr
 
 
 def test_a_gateway_starts_during_an_outage(tmp_path: Path, redis: RedisServer) -> None:
