@@ -153,6 +153,31 @@ async def test_no_answer_in_time() -> None:
     assert "no answer in time" in lines[0]
 
 
+async def test_twenty_scans_at_once_and_no_more() -> None:
+    """The others wait for their turn, and each gets one."""
+    open_now = most = 0
+    full = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        if open_now == 20:
+            full.set()
+        await reader.readuntil(b"\0\0\0\0")
+        await full.wait()
+        await asyncio.sleep(0.05)
+        open_now -= 1
+        writer.write(b"stream: OK\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    made, _ = scanner(server.sockets[0].getsockname()[1])
+    async with server:
+        found = await asyncio.gather(*(made.scan_viruses(BytesBody(b"abc")) for _ in range(60)))
+    assert (found, most) == ([[]] * 60, 20)
+
+
 async def test_an_outage_is_logged_once_and_ends(unused_tcp_port: int, clamd: Clamd) -> None:
     made, lines = scanner(unused_tcp_port)
     for _ in range(3):
