@@ -367,11 +367,7 @@ def make_attempt(reply: str) -> Attempt:
     code, _, text = reply.partition(" ")
     if not (len(code) == 3 and code.isdigit()):
         raise UsageError(f"--reply wants a reply like '550 5.1.1 No such user', not {reply!r}")
-    first = text.split(" ", 1)[0].split(".")
-    enhanced = (
-        (int(first[0]), int(first[1]), int(first[2])) if len(first) == 3 and all(map(str.isdigit, first)) else None
-    )
-    result = Result(int(code), enhanced, [text], "EOD")
+    result = Result.read(int(code), [text], "EOD")
     return Attempt(result, localip="192.0.2.1", remoteip="192.0.2.200", remoteport=25, remotemx="mx.example.net")
 
 

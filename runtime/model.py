@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -219,6 +220,9 @@ class Mail:
     entries: tuple[QueueEntry, ...]
 
 
+ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?:\s+|\Z)")  # as a reply begins with it
+
+
 @dataclass(slots=True)
 class Result:
     """The remote's reply that decided an attempt. `state` is the 2019 reference's word: BANNER, EHLO, MAIL, …, EOD."""
@@ -227,6 +231,17 @@ class Result:
     enhanced: tuple[int, int, int] | None
     lines: list[str]
     state: str
+
+    @classmethod
+    def read(cls, code: int, lines: list[str], state: str) -> Result:
+        """A reply as it came: its enhanced code is taken off the lines if it fits the code's class (RFC 2034 4)."""
+        match = ENHANCED.match(lines[0])
+        if match is None or int(match[1]) != code // 100:
+            return cls(code, None, lines, state)
+        mark = re.compile(rf"\A{match[1]}\.{match[2]}\.{match[3]}(?:\s+|\Z)")
+        return cls(
+            code, (int(match[1]), int(match[2]), int(match[3])), [mark.sub("", line, count=1) for line in lines], state
+        )
 
 
 @dataclass(slots=True)

@@ -39,7 +39,6 @@ from hsl.smtpd.tls import ClientContexts, NameChecks, WrongName, report_type, tl
 
 BLOCK = 64 * 1024
 BARE_NEWLINE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
-ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?:\s+|\Z)")
 MAX_GREETING = 20  # lines of a banner that are kept
 FLUSH_POLL = 0.005  # seconds between looks at a TLS connection's plain buffer, which reports to nobody
 
@@ -87,15 +86,9 @@ def problem(state: str, message: str, kind: str, enhanced: Enhanced | None = Non
 
 
 def read_result(response: SMTPResponse, state: str) -> Result:
-    """A reply in our form: its enhanced code is taken off the lines if it fits the code's class (RFC 2034 4)."""
+    """A reply in our form."""
     text = response.message.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    lines = text.split("\n")
-    match = ENHANCED.match(lines[0])
-    if match is None or int(match[1]) != response.code // 100:
-        return Result(response.code, None, lines, state)
-    mark = f"{match[1]}.{match[2]}.{match[3]}"
-    stripped = [line[len(mark) :].lstrip() if re.match(rf"{re.escape(mark)}(\s|\Z)", line) else line for line in lines]
-    return Result(response.code, (int(match[1]), int(match[2]), int(match[3])), stripped, state)
+    return Result.read(response.code, text.split("\n"), state)
 
 
 def stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -140,6 +140,7 @@ ON_STAGES = [
     ("postdelivery", [], "echo $errorcode;", ["250", "verdict: default (no verdict): delivered"]),
     ("postdelivery", ["--reply", "450 4.2.1 Later"], "echo $errormsg;", ["4.2.1 Later", "(no verdict): queue"]),
     ("postdelivery", ["--reply", "550 5.1.1 No"], "echo $errorndr;", ["5.1.1", "(no verdict): bounce"]),
+    ("postdelivery", ["--reply", "550 5.1.1 No"], 'echo $arguments["attempt"]["result"]["reason"];', ['[0=>"No"]']),
     ("postdelivery", ["--reply", "550 No"], 'Queue(["delay" => 60, "hold" => true]);', ["queue delay=60 hold=true"]),
     ("predelivery", [], 'Reschedule(9, ["increment_retry" => false]);', ["queue delay=9 increment_retry=false"]),
     ("predelivery", [], 'Queue(["quotas" => ["a", "b"]]);', ["verdict: queue quotas=a,b\n"]),
