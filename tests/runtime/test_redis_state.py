@@ -111,6 +111,18 @@ async def test_an_entry_is_trimmed_by_the_longest_interval_asked(url: str, prefi
         assert await rates.rate(b"ns", b"e", 4, HOUR) is True
 
 
+async def test_the_servers_clock_is_set_back(url: str, prefix: str) -> None:
+    """What was accounted later than now counts, and the next one is not before it."""
+    async with connected(url, prefix) as state:
+        assert await state.rates.rate(b"ns", b"e", 3, 60) is True
+        (key,) = await state.client.call("KEYS", prefix + "*")
+        later = int(await state.client.redis.lindex(key, -1)) + 20 * MICRO
+        await state.client.redis.lset(key, -1, str(later))
+        assert await state.rates.account(b"ns", b"e", 3, 60) == (True, later)
+        assert await state.rates.account(b"ns", b"e", 3, 60) == (True, later)
+        assert await state.rates.account(b"ns", b"e", 3, 60) == (False, later)
+
+
 async def test_what_is_stored_and_for_how_long(url: str, prefix: str) -> None:
     async with connected(url, prefix) as state:
         for _ in range(5):
@@ -403,10 +415,12 @@ async def test_a_lost_lease_is_put_back(url: str, prefix: str) -> None:
         assert await other.slots.take(b"n", b"a", 1, "2") is False
 
 
-async def test_slots_through_an_outage(tmp_path: Path) -> None:
-    """A slot is taken only when True is returned, and what was released meanwhile is given back afterwards."""
+async def test_slots_through_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot is taken only when True is returned, and what was released meanwhile is given back afterwards: long before
+    its lease would end."""
+    monkeypatch.setattr("hsl.runtime.redis_state.RETRY_RELEASE", 0.2)
     with RedisServer(tmp_path) as server:
-        async with connected(server.url, timeout=TIMEOUT, lease=3) as state, connected(server.url) as other:
+        async with connected(server.url, timeout=TIMEOUT) as state, connected(server.url) as other:
             assert await state.slots.take(b"n", b"a", 1, "1") is True
             server.suspend()
             with pytest.raises(BackendUnavailable):
