@@ -8,11 +8,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from dnsserver import dns_server
 from loopgateway import greeted
-from smtp_dialogue import eventually
+from servers import free_port
+from smtp_dialogue import Dialogue, eventually
 from smtp_peer import Peer
 
+from hsl.runtime.dns import DnsResolver
 from hsl.runtime.log import Log
+from hsl.runtime.redis_state import RedisRates
+from hsl.runtime.scanners import ClamdScanner, SpamdScanner
 from hsl.smtpd.configfile import read_config
 from hsl.smtpd.gateway import Gateway
 
@@ -32,9 +37,20 @@ transportgroups:
     transports: [{id: next, session: {host: 127.0.0.1, port: %PORT%, tls: disabled}}]
 queues: {path: spool, %QUEUES%}
 scripting: {%SCRIPTING%}
-resolver: {ptr: false, hosts: {a.example: [127.0.0.1]}}
+resolver: {%RESOLVER%}
+scanners: {%SCANNERS%}
+state: {%STATE%}
 """
-SETTINGS = {"PORT": "9", "LIMITS": "", "PHASES": "", "QUEUES": "free: 0", "SCRIPTING": ""}
+SETTINGS = {
+    "PORT": "9",
+    "LIMITS": "",
+    "PHASES": "",
+    "QUEUES": "free: 0",
+    "SCRIPTING": "",
+    "RESOLVER": "ptr: false, hosts: {a.example: [127.0.0.1]}",
+    "SCANNERS": "",
+    "STATE": "",
+}
 MIB = 1024 * 1024
 
 
@@ -106,3 +122,35 @@ async def test_room_for_twice_the_largest_message(
         client = await greeted(made)
         await client.play(f"C: MAIL FROM:<a@a.example>\nS: {wanted}")
         await client.close()
+
+
+@pytest.mark.parametrize(("ptr", "name"), [("true", "client.a.example"), ("false", "nobody")])
+async def test_the_name_of_a_client(tmp_path: Path, ptr: str, name: str) -> None:
+    zone = {("1.0.0.127.in-addr.arpa", "PTR"): ["client.a.example."], ("client.a.example", "A"): ["127.0.0.1"]}
+    (tmp_path / "connect.hsl").write_text('Accept(["reason" => $arguments["remoteptr"] ?? "nobody"]);')
+    async with dns_server(zone) as dns:
+        resolver = f"ptr: {ptr}, servers: [127.0.0.1], port: {dns.port}"
+        async with gateway(tmp_path, RESOLVER=resolver, PHASES="connect: {hook: connect.hsl}") as made:
+            client = await Dialogue.connect(made.addresses["out"][0])
+            await client.play(f"S: 220 {name}")
+            await client.close()
+
+
+async def test_what_is_asked_elsewhere_and_for_how_long(tmp_path: Path) -> None:
+    """Hosts, ports, limits and patience of scanners, resolver and state."""
+    settings = {
+        "SCANNERS": "spamassassin: {host: 127.0.0.2, port: 1783, timeout: 3, max_size: 3MiB},"
+        " clamav: {host: 127.0.0.3, port: 1310, timeout: 4, max_size: 4MiB}",
+        "RESOLVER": "ptr: false, servers: [127.0.0.4], port: 1053, timeout: 6",
+        "STATE": f"backend: redis, url: 'redis://127.0.0.1:{free_port()}', prefix: 'mine:', timeout: 7",
+    }
+    async with gateway(tmp_path, **settings) as made:
+        spam, viruses, resolver, rates = made.spam, made.viruses, made.resolver, made.rates
+        assert isinstance(spam, SpamdScanner)
+        assert (spam.host, spam.port, spam.timeout, spam.max_size) == ("127.0.0.2", 1783, 3, 3 * MIB)
+        assert isinstance(viruses, ClamdScanner)
+        assert (viruses.host, viruses.port, viruses.timeout, viruses.max_size) == ("127.0.0.3", 1310, 4, 4 * MIB)
+        assert isinstance(resolver, DnsResolver)
+        assert (resolver.resolver.nameservers, resolver.resolver.port, resolver.timeout) == (["127.0.0.4"], 1053, 6)
+        assert isinstance(rates, RedisRates)
+        assert (rates.prefix, rates.client.timeout) == (b"mine:rate:", 7)
