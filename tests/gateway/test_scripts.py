@@ -149,3 +149,12 @@ def test_an_error_after_delivery_takes_the_default(wrong: Gateway) -> None:
     wrong.wait_for(r" attempt .*sender=<postdelivery@wrong\.example> .*retry=1 .*action=defer")
     [entry] = wrong.entries(sender="postdelivery@wrong.example")
     assert (entry["state"], entry["retry"]) == ("defer", 1)
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_what_a_script_echoes_is_in_the_log_at_debug_only(tmp_path: Path, level: str) -> None:
+    scripts = {"mailfrom": 'echo "seen by me";'}
+    with Gateway(write_gateway(tmp_path, scripts, environment={"log": level})) as gateway, gateway.client() as client:
+        assert client.docmd("MAIL FROM:<ann@one.example>")[0] == 250
+        gateway.wait_for(r" info verdict stage=mailfrom ")
+        assert ('"seen by me"' in gateway.output()) == (level == "debug")
