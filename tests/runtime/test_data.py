@@ -182,10 +182,12 @@ async def test_both_forms_of_deliver_and_quarantine(
 async def test_deliver_options(world: Any) -> None:
     script = """SetMetaData(["a" => "1", "b" => "1"]);
     Deliver(["metadata" => ["b" => "2"], "jobid" => "j", "reason" => "taken", "disconnect" => true,
+             "tenantid" => "t", "priority" => 1, "quotas" => ["q"],
              "reply_codes" => ["code" => 251, "enhanced" => [2, 1, 5]]]);"""
     outcome = await world.data(script)
     (entry,) = outcome.mails[0].entries
     assert (entry.metadata, entry.jobid) == ({b"a": b"1", b"b": b"2"}, b"j")
+    assert (entry.tenantid, entry.priority, entry.quotas) == (b"t", 1, (b"q",))
     reply = outcome.reply([7])
     assert (str(reply), reply.close, outcome.disconnect) == ("251 2.1.5 taken (queued as 7)", True, True)
 

@@ -95,10 +95,14 @@ async def test_accepted_and_dropped(world: Any) -> None:
 
 
 async def test_options_of_queue(world: Any) -> None:
-    options = ', ["metadata" => ["k" => "v"], "jobid" => "j", "quotas" => ["q", "q"], "delay" => %d, "hold" => %s]'
+    options = (
+        ', ["metadata" => ["k" => "v"], "jobid" => "j", "tenantid" => "t", "priority" => 1, "quotas" => ["q", "q"],'
+        ' "delay" => %d, "hold" => %s]'
+    )
     outcome = await world.eod(ONE % options % (60, "false") + ONE % options % (0, "true") + "Accept();")
     waits, held = entries(outcome)
     assert (waits.metadata, waits.jobid, waits.quotas) == ({b"k": b"v"}, b"j", (b"q",))
+    assert (waits.tenantid, waits.priority) == (b"t", 1)
     assert (waits.state, waits.due - waits.ts) == (DEFER, 60.0)
     assert held.state == HOLD
 
