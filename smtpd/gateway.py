@@ -55,7 +55,7 @@ from hsl.smtpd.limits import plain_ip
 from hsl.smtpd.monitor import Monitor
 from hsl.smtpd.policyconfig import configure_policies
 from hsl.smtpd.pool import PoolLimits
-from hsl.smtpd.reload import merge, restart_needed
+from hsl.smtpd.reload import lost_transports, merge, restart_needed
 from hsl.smtpd.scheduler import Scheduler
 from hsl.smtpd.server import Admission, SMTPServer
 from hsl.smtpd.shards import Shards, read_serial, shard_folder
@@ -443,10 +443,13 @@ class Gateway:
         """Compile the scripts of a new configuration; nothing changes yet. Raises CompileError."""
         hooks = await asyncio.to_thread(compile_hooks, config, self.programs, loader)
         merged = merge(self.config, config)
+        nowhere = Span(Source("", ""), 0, 0)
+        if lost := lost_transports(merged):
+            raise CompileError([Diagnostic("error", "transport", text, nowhere) for text in lost])
         try:
             transports = await asyncio.to_thread(TransportTable, merged, self.keys.read)
         except (OSError, ValueError) as error:
-            raise CompileError([Diagnostic("error", "dkim", describe(error), Span(Source("", ""), 0, 0))]) from None
+            raise CompileError([Diagnostic("error", "dkim", describe(error), nowhere)]) from None
         return Prepared(merged, hooks, transports, restart_needed(self.config, config))
 
     def take_over(self, prepared: Prepared) -> None:

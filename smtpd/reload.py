@@ -32,6 +32,16 @@ def merge(running: Config, new: Config) -> Config:
     )
 
 
+def lost_transports(merged: Config) -> list[str]:
+    """Why a merged configuration cannot be taken over: what a server that runs on takes would have no way out."""
+    known = {transport.id for group in merged.transportgroups for transport in group.transports}
+    return [
+        f"server {server.id} runs on until a restart, and its transport {server.transport} would be gone"
+        for server in merged.servers
+        if server.transport not in known
+    ]
+
+
 def restart_needed(running: Config, new: Config) -> list[str]:
     """The settings that differ and that a reload does not take over."""
     merged = merge(running, new)

@@ -250,6 +250,23 @@ async def test_a_bad_reload_leaves_the_running_set(tmp_path: Path) -> None:
     assert any("at=smtpd.yaml:5:5 " in line and "did you mean 'transport'?" in line for line in failed[1:])
 
 
+async def test_a_reload_leaves_no_server_without_its_transport(tmp_path: Path) -> None:
+    """A server of another name needs a restart: until then the one that runs takes mail for its own transport."""
+    path = write(tmp_path)
+    lines: list[str] = []
+    async with sink() as (kept, port), gateway(path, lines) as made:
+        path.write_text(path.read_text().replace("port: 9,", f"port: {port},"))
+        assert await made.reload(path)
+        path.write_text(path.read_text().replace("id: out", "id: in").replace("next", "other"))
+        assert not await made.reload(path)
+        path.write_text(path.read_text().replace("other", "next"))
+        assert await made.reload(path)
+        assert (await send(made))[0] == 250
+        assert (await asyncio.wait_for(kept.mails.get(), 20)).rcpt_tos == ["b@b.example"]
+    (failed,) = events(lines, "reload-failed")
+    assert "server out runs on until a restart, and its transport next would be gone" in failed
+
+
 async def test_a_reload_takes_over_routes(tmp_path: Path) -> None:
     async with sink() as (kept, port):
         path = write(tmp_path)
