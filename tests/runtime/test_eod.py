@@ -49,6 +49,19 @@ async def test_queue_gives_the_ids(world: Any) -> None:
     assert len(world.logged("echo", "=>502]")) == 1
 
 
+async def test_actionid_counts_what_is_queued(world: Any) -> None:
+    await world.eod(f'echo "id $actionid"; {ONE % ""} echo "id $actionid"; {ONE % ""} echo "id $actionid";')
+    shown = [line.partition('text="id ')[2].rstrip('"') for line in world.logged("echo")]
+    assert shown == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("params", [{}, {"SMTPUTF8": ""}])
+async def test_internationalised_mail_stays_so(world: Any, params: dict[str, str]) -> None:
+    """Or nothing would tell a next hop that cannot take it (RFC 6531 3.6)."""
+    (entry,) = entries(await world.eod(ONE % "" + "Accept();", params=params))
+    assert entry.smtputf8 == ("SMTPUTF8" in params)
+
+
 ENDINGS = [
     ("Accept();", "250 2.0.0 Ok: queued as 7", 1),
     ('Accept(["reason" => "thanks"]);', "250 2.0.0 thanks (queued as 7)", 1),
