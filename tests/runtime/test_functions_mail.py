@@ -24,6 +24,7 @@ from hsl.runtime.model import (
     Attempt,
     AttemptError,
     DeliveryPlan,
+    DSNPlan,
     PeerCert,
     QueueEntry,
     Recipient,
@@ -587,6 +588,20 @@ async def test_the_plan_of_older_scripts(world: Any) -> None:
     assert plan.source.address == "10.0.0.3"
     assert context.dsn is not None
     assert (context.dsn.from_name, context.dsn.recipient) == (b"N", Address(b"r", b"s.example"))
+
+
+WAYS = ["SetDSN(%s); Try();", 'Bounce(["dsn" => %s]);', 'Queue(["dsn" => %s]);']
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_a_script_says_of_a_notification(world: Any, way: str) -> None:
+    queued = QueueEntry("t-2", Address.of(b"a@b.example"), Address.of(b"c@d.example"), "outbound", id=1)
+    context = PreDeliveryContext(queued, DeliveryPlan(queued.sender, queued.recipient), 30, "h")
+    options = """["transportid" => "archive", "recipient" => "r@s.example", "metadata" => ["k" => "v"],
+        "from" => ["localpart" => "p", "domain" => "q.example"], "from_name" => "N", "jobid" => "j"]"""
+    assert not (await world.runner(predelivery=way % options).run(context)).error, world.lines
+    said, sender = Address.of(b"r@s.example"), Address.of(b"p@q.example")
+    assert context.dsn == DSNPlan("archive", said, {b"k": b"v"}, sender, b"N", b"j")
 
 
 async def test_try_takes_everything(world: Any) -> None:
