@@ -150,9 +150,9 @@ async def test_a_peer_that_stops_reading_keeps_no_connection() -> None:
 
 
 def connections_to(port: int) -> int:
-    """How many sockets that somebody still has open are connected to a port."""
+    """How many sockets that somebody still has open are connected to a port of 127.0.0.1."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(line[2].endswith(f":{port:04X}") and line[9] != "0" for line in lines)
+    return sum(line[2] == f"0100007F:{port:04X}" and line[9] != "0" for line in lines)
 
 
 # --- a whole gateway
