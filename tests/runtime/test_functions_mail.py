@@ -590,6 +590,17 @@ async def test_the_plan_of_older_scripts(world: Any) -> None:
     assert (context.dsn.from_name, context.dsn.recipient) == (b"N", Address(b"r", b"s.example"))
 
 
+@pytest.mark.parametrize("name", ["netaddr:3", "3"])
+async def test_a_source_address_by_its_id(world: Any, name: str) -> None:
+    queued = QueueEntry("t-2", Address.of(b"a@b.example"), Address.of(b"c@d.example"), "outbound", id=1)
+    context = PreDeliveryContext(queued, DeliveryPlan(queued.sender, queued.recipient), 30, "h")
+    verdict = await world.runner(predelivery=f'SetSourceIP("{name}"); echo "from $sourceip"; Try();').run(context)
+    assert verdict.action == "try", world.lines
+    assert context.plan.source is not None
+    assert (context.plan.source.address, context.plan.source.id) == ("10.0.0.3", "3")
+    assert world.logged("echo", "from 10.0.0.3")
+
+
 WAYS = ["SetDSN(%s); Try();", 'Bounce(["dsn" => %s]);', 'Queue(["dsn" => %s]);']
 
 
