@@ -429,7 +429,7 @@ class Gateway:
                 prepared = await self.prepare(loaded.config)
             except CompileError as error:
                 for item in error.errors:
-                    self.log.error("reload-failed", at=item.span, error=item.message, hint=item.hint)
+                    self.log.error("reload-failed", at=place_of(item), error=item.message, hint=item.hint)
                 return False
             for item in (*loaded.warnings, *prepared.hooks.warnings):
                 self.log.warning("reload", at=item.span, warning=item.message, hint=item.hint)
@@ -468,6 +468,11 @@ class Gateway:
                 running.runner = self._runner(config, hooks.servers[server.id])
             if running.certificates is not None:
                 running.certificates.reload()
+
+
+def place_of(item: Diagnostic) -> str:
+    """file:line:column; empty for what is wrong with the set and with no line of it."""
+    return str(item.span) if item.span.file else ""
 
 
 def network_policy(config: Config) -> NetworkPolicy:

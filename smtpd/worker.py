@@ -28,7 +28,7 @@ from hsl.smtpd.channel import Channel, Message, Refused
 from hsl.smtpd.config import Config
 from hsl.smtpd.control import ControlError
 from hsl.smtpd.fleet import Fleet, unpack_rule
-from hsl.smtpd.gateway import Gateway, Place, Prepared, StartError
+from hsl.smtpd.gateway import Gateway, Place, Prepared, StartError, place_of
 from hsl.smtpd.hooks import Hooks, compile_hooks
 from hsl.smtpd.keyfiles import KeyFiles
 from hsl.smtpd.privileges import Identity, become, die_with
@@ -258,7 +258,7 @@ def pack_findings(findings: Iterable[Diagnostic]) -> list[Message]:
     return [
         {
             "severity": item.severity,
-            "at": str(item.span),
+            "at": place_of(item),
             "message": item.message,
             "hint": item.hint,
             "text": item.render(),
