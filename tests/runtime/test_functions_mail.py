@@ -429,6 +429,12 @@ async def test_send_mail(world: Any) -> None:
     )
 
 
+async def test_send_mail_without_a_word_of_tls_is_plain(world: Any) -> None:
+    context = await open_context(world)
+    await context.send_mail(b"", b"", Array.of([b"x@y.example"]), array(host=b"192.0.2.1"))
+    assert world.client.sent[0][0].tls == "disabled"
+
+
 async def test_send_mail_by_a_transport(world: Any) -> None:
     context = await open_context(world)
     world.client.attempt = Attempt(error=AttemptError(True, "no route", "connect"))
