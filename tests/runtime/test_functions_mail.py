@@ -30,6 +30,7 @@ from hsl.runtime.model import (
     Recipient,
     Result,
     TLSInfo,
+    TLSSettings,
 )
 from hsl.runtime.network import NetworkPolicy, ScriptNetwork
 from hsl.runtime.policies import Blocked, Permit
@@ -594,6 +595,21 @@ async def test_the_plan_of_older_scripts(world: Any) -> None:
     assert plan.source.address == "10.0.0.3"
     assert context.dsn is not None
     assert (context.dsn.from_name, context.dsn.recipient) == (b"N", Address(b"r", b"s.example"))
+
+
+@pytest.mark.parametrize("way", ["SetTLS(%s); Try();", "Try(%s);", 'SetTLS(%s); SetTLS(["tls" => "require"]); Try();'])
+async def test_what_a_script_says_of_tls(world: Any, way: str) -> None:
+    queued = QueueEntry("t-2", Address.of(b"a@b.example"), Address.of(b"c@d.example"), "outbound", id=1)
+    context = PreDeliveryContext(queued, DeliveryPlan(queued.sender, queued.recipient), 30, "h")
+    pem = Holder("client.example").both.decode()
+    options = """["tls" => "require", "tls_sni" => "sni.example", "tls_protocols" => "TLSv1.3", "tls_ciphers" => "HIGH",
+        "tls_verify_host" => false, "tls_verify_name" => ["one.example", ".Two.example"],
+        "tls_client_cert" => ''%s'']"""
+    verdict = await world.runner(predelivery=way % (options % pem)).run(context)
+    assert verdict.action == "try", world.lines
+    assert context.plan.tls == "require"
+    names = ("one.example", ".two.example")
+    assert context.plan.tls_settings == TLSSettings("sni.example", b"TLSv1.3", b"HIGH", False, names, pem.encode())
 
 
 @pytest.mark.parametrize("name", ["netaddr:3", "3"])
