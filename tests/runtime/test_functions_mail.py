@@ -29,6 +29,7 @@ from hsl.runtime.model import (
     QueueEntry,
     Recipient,
     Result,
+    SourceIP,
     TLSInfo,
     TLSSettings,
 )
@@ -384,6 +385,7 @@ async def test_queue_mail(world: Any) -> None:
     assert ids.get(b"queue") == 101.0
     assert (entry.state, entry.due, entry.jobid, entry.quotas) == (HOLD, 1_000_060.0, b"j", (b"q",))
     assert (entry.tenantid, entry.priority) == (b"t", 1)
+    assert (entry.metadata, entry.ts, entry.serverid) == ({b"k": b"v"}, 1_000_000.0, "inbound")
     assert b"".join(mail.body.chunks()) == b"A: b\r\n\r\nbody\r\n", "line ends are CRLF"
     await context.queue_mail(
         b"\xff", b"", array(localpart="é".encode(), domain=b"y.example"), b"archive", array(delay=5.0)
@@ -621,6 +623,18 @@ async def test_a_source_address_by_its_id(world: Any, name: str) -> None:
     assert context.plan.source is not None
     assert (context.plan.source.address, context.plan.source.id) == ("10.0.0.3", "3")
     assert world.logged("echo", "from 10.0.0.3")
+
+
+async def test_source_addresses_that_are_not_this_machine_s(world: Any) -> None:
+    queued = QueueEntry("t-2", Address.of(b"a@b.example"), Address.of(b"c@d.example"), "outbound", id=1)
+    context = PreDeliveryContext(queued, DeliveryPlan(queued.sender, queued.recipient), 30, "h")
+    script = """Try(["sourceip" => ["192.0.2.9", ["address" => "2001:db8::9", "helo" => "six.example"]],
+        "nonlocal_source" => true, "sourceip_random" => false]);"""
+    assert (await world.runner(predelivery=script).run(context)).action == "try", world.lines
+    assert list(context.plan.sources) == [
+        SourceIP("192.0.2.9", nonlocal_source=True),
+        SourceIP("2001:db8::9", "six.example", nonlocal_source=True, own_helo=True),
+    ]
 
 
 WAYS = ["SetDSN(%s); Try();", 'Bounce(["dsn" => %s]);', 'Queue(["dsn" => %s]);']
